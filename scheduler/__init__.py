@@ -1,0 +1,4 @@
+"""The scheduler remembers and decides; it has no code yet."""
+
+#: tells this package from others of the same import name; every command checks it (see qualify/doctor.py)
+OWNER = "gridmark"
