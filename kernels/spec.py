@@ -144,7 +144,7 @@ class Setting:
     budget_s: float  #: wall seconds for the whole bench, process start excluded
     seed: int  #: of every generated input
     only: frozenset[str] = frozenset()  #: keys wanted; empty = all
-    workdir: Path = Path(".")  #: where files may be written (disk)
+    workdir: Path = Path()  #: where files may be written (disk)
     peer: str | None = None  #: "host:port" of the network's far end
 
     def wants(self, key: str) -> bool:
@@ -165,7 +165,15 @@ class Bench:
     needs: tuple[str, ...] = ()  #: import names it loads when opened ("torch", "numba")
     seconds: Mapping[Profile, float] = field(default_factory=dict)  #: budget asked for, per profile; absent = not run
     startup_s: float = 1.0  #: wall seconds before the first sample when caches are warm: imports, compilation, data
-    exclusive: bool = True  #: wants the machine to itself
+    shares: Callable[[Setting], float] | None = None  #: sum of `share` over what `open` will yield; None = one per key
+
+    def wanted(self, setting: Setting) -> tuple[str, ...]:
+        """The keys this bench will report with `setting`, headline first."""
+        return tuple(key for key in self.keys.get(setting.device.kind, ()) if setting.wants(key))
+
+    def total_share(self, setting: Setting) -> float:
+        """What the steps' shares add up to, so that each can be given its part of the time left."""
+        return self.shares(setting) if self.shares else float(len(self.wanted(setting)))
 
 
 def is_figure(value: float) -> bool:

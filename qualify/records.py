@@ -30,7 +30,7 @@ class Cpu:
     base_hz: float | None = None
     max_hz: float | None = None
     governor: str | None = None
-    vector: tuple[str, ...] = ()  #: "sse2", "avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "neon", "sve" …
+    vector: tuple[str, ...] = ()  #: units that matter: "avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "neon" …
     l1d_bytes: int | None = None  #: per core
     l2_bytes: int | None = None  #: per core
     l3_bytes: int | None = None  #: all instances together

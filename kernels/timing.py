@@ -1,0 +1,230 @@
+"""Measures one case: warm it, batch it, sample it until its median is known well enough or its time is up."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from kernels import stats
+from kernels.spec import BenchError, Case, DeviceKind, Reading, Statistic, Unit, Variant, is_figure
+
+TAILS: frozenset[Statistic] = frozenset({"p95", "p99"})
+TAIL_SAMPLES = 1000  # a p99 has an interval from 368 samples on; 1000 put ten of them beyond it
+WINDOW = 5  # batches whose median must hold still before sampling starts
+TRIAL_PART = 0.3  # of a case's time, to find its best variant
+WARM_PART = 0.25  # of what is left then, at most
+
+
+class Timer(Protocol):
+    """A clock that can time calls; scripted in tests, CUDA events on a GPU."""
+
+    def now(self) -> float:
+        """Seconds of the host's monotonic clock."""
+        ...
+
+    def time(self, call: Callable[[], object], calls: int) -> float:
+        """Seconds that `calls` calls in a row took, by the device's own clock."""
+        ...
+
+
+class HostTimer:
+    """The CPU's timer: perf_counter around the calls, nothing but the loop between them."""
+
+    def now(self) -> float:
+        return time.perf_counter()
+
+    def time(self, call: Callable[[], object], calls: int) -> float:
+        if calls == 1:
+            start = time.perf_counter_ns()
+            call()
+            return (time.perf_counter_ns() - start) * 1e-9
+        rounds = range(calls)
+        start = time.perf_counter_ns()
+        for _ in rounds:
+            call()
+        return (time.perf_counter_ns() - start) * 1e-9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """When enough is enough."""
+
+    tolerance: float = 0.01  #: half-width of the median's 95 % interval, relative
+    warm_tolerance: float = 0.005  #: the windowed median moves less than this
+    min_samples: int = 10
+    min_time_s: float = 0.3  #: of sampling, before a median may count as converged
+
+
+#: DESIGN: a GPU's clock domain is steadier than a shared host's, so it is held to four times the precision.
+EFFORT: dict[DeviceKind, Effort] = {"cpu": Effort(tolerance=0.01), "cuda": Effort(tolerance=0.0025)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One measured figure, ready to be reported."""
+
+    key: str
+    unit: Unit
+    statistic: Statistic
+    summary: stats.Summary
+    samples: tuple[float, ...]  #: in `unit`, in the order taken
+    converged: bool
+    at: float | None = None
+    axis: str = ""
+    context: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampled:
+    """Raw outcome of sampling one variant."""
+
+    seconds: tuple[float, ...]  #: per call
+    calls_per_sample: int
+    stopped_by: str  #: "converged", "budget" or "samples"
+    warm: bool  #: whether the windowed median held still before sampling
+
+
+def measure(case: Case, timer: Timer, effort: Effort, budget_s: float) -> tuple[Figure, ...]:
+    """Measure `case` within `budget_s` seconds and return its figure and the other readings of the same samples.
+
+    The result is checked after the first call of every variant and again after the last sample; a figure is only
+    built when both hold.
+
+    Raises:
+        WrongResultError: the device's answer is wrong.
+        BenchError: a sample took no time at all, or the clock ran backwards.
+    """
+    until = timer.now() + budget_s
+    for variant in case.variants:
+        _run(variant, timer, 1)
+        variant.check()
+    best, trials = _choose(case, timer, min(until, timer.now() + budget_s * TRIAL_PART))
+    found = sample(best, case, timer, effort, until)
+    best.check()
+    context: dict[str, object] = {
+        **case.context,
+        "calls_per_sample": found.calls_per_sample,
+        "stopped_by": found.stopped_by,
+        "warm": found.warm,
+        "drift_ratio": _drift(found.seconds),
+    }
+    if len(case.variants) > 1:
+        context |= {"variant": best.label, "variants": trials}
+    readings = (Reading(key=case.key, unit=case.unit, work=best.work, statistic=case.statistic), *case.also)
+    return tuple(_figure(case, reading, found, context) for reading in readings)
+
+
+def sample(variant: Variant, case: Case, timer: Timer, effort: Effort, until: float) -> Sampled:
+    """Warm and sample one variant until its median has converged, `until` (timer seconds) or `case.max_samples`."""
+    calls = _calls_per_sample(variant, case, timer)
+    warm = _warm(variant, calls, timer, effort, timer.now() + max(0.0, until - timer.now()) * WARM_PART)
+    wanted = _samples_wanted(case, effort)
+    seconds: list[float] = []
+    start = timer.now()
+    check_at = wanted
+    while True:
+        seconds.append(_run(variant, timer, calls) / calls)
+        now = timer.now()
+        if len(seconds) >= check_at and now - start >= effort.min_time_s:
+            if _converged(seconds, effort):
+                return _sampled(seconds, calls, "converged", warm)
+            check_at = len(seconds) + max(1, len(seconds) // 10)  # looking after every sample would favour luck
+        if len(seconds) >= case.max_samples:
+            return _sampled(seconds, calls, "samples", warm)
+        if now + seconds[-1] * calls >= until:
+            return _sampled(seconds, calls, "budget", warm)
+
+
+def _sampled(seconds: list[float], calls: int, stopped_by: str, warm: bool) -> Sampled:
+    return Sampled(seconds=tuple(seconds), calls_per_sample=calls, stopped_by=stopped_by, warm=warm)
+
+
+def _samples_wanted(case: Case, effort: Effort) -> int:
+    tailed = case.statistic in TAILS or any(reading.statistic in TAILS for reading in case.also)
+    return min(case.max_samples, max(effort.min_samples, TAIL_SAMPLES if tailed else 0))
+
+
+def _run(variant: Variant, timer: Timer, calls: int) -> float:
+    seconds = variant.clock(calls) if variant.clock else timer.time(variant.call, calls)
+    if not is_figure(seconds):
+        raise BenchError(f"{calls} calls of {variant.label} took {seconds} s by the clock; its time cannot be believed")
+    return seconds
+
+
+def _calls_per_sample(variant: Variant, case: Case, timer: Timer) -> int:
+    """How many calls make a batch of at least `case.min_sample_s`; grows until a batch is seen to last that long."""
+    if case.min_sample_s <= 0:
+        return 1
+    calls = 1
+    while True:
+        seconds = _run(variant, timer, calls)
+        if seconds >= case.min_sample_s:
+            return calls
+        calls = max(calls + 1, min(calls * 100, math.ceil(1.2 * calls * case.min_sample_s / seconds)))
+
+
+def _warm(variant: Variant, calls: int, timer: Timer, effort: Effort, until: float) -> bool:
+    """Run batches until the median of the last five moves less than the tolerance; False when time ran out first."""
+    seconds: list[float] = []
+    while timer.now() < until:
+        seconds.append(_run(variant, timer, calls))
+        if len(seconds) > WINDOW:
+            before = stats.quantile(seconds[-WINDOW - 1 : -1], 0.5)
+            after = stats.quantile(seconds[-WINDOW:], 0.5)
+            if abs(after - before) < effort.warm_tolerance * before:
+                return True
+    return False
+
+
+def _converged(seconds: Sequence[float], effort: Effort) -> bool:
+    half = stats.relative_half_width(seconds)
+    return half is not None and half <= effort.tolerance
+
+
+def _choose(case: Case, timer: Timer, until: float) -> tuple[Variant, dict[str, object]]:
+    """Try the variants in turn until `until`, at least thrice each; return the best and what each gave."""
+    if len(case.variants) == 1:
+        return case.variants[0], {}
+    calls = {variant.label: _calls_per_sample(variant, case, timer) for variant in case.variants}
+    tried: dict[str, list[float]] = {variant.label: [] for variant in case.variants}
+    rounds = 0
+    while True:
+        for variant in case.variants:
+            n = calls[variant.label]
+            tried[variant.label].append(variant.work.value(case.unit, _run(variant, timer, n) / n))
+        rounds += 1
+        if rounds >= 3 and timer.now() >= until:
+            break
+    pick = min if case.unit == "s" else max
+    best = pick(case.variants, key=lambda v: stats.quantile(tried[v.label], 0.5))
+    kept: dict[str, object] = {
+        label: {"value": stats.quantile(values, 0.5), "n": len(values), "samples": values}
+        for label, values in tried.items()
+    }
+    return best, kept
+
+
+def _drift(seconds: Sequence[float]) -> float | None:
+    """Median of the second half over that of the first: above 1 the case became slower while it was measured."""
+    half = len(seconds) // 2
+    if half < WINDOW:
+        return None
+    return stats.quantile(seconds[half:], 0.5) / stats.quantile(seconds[:half], 0.5)
+
+
+def _figure(case: Case, reading: Reading, found: Sampled, context: dict[str, object]) -> Figure:
+    values = tuple(reading.work.value(reading.unit, seconds) for seconds in found.seconds)
+    return Figure(
+        key=reading.key,
+        unit=reading.unit,
+        statistic=reading.statistic,
+        summary=stats.summarise(values, reading.statistic),
+        samples=values,
+        converged=found.stopped_by == "converged",
+        at=case.at,
+        axis=case.axis,
+        context=context,
+    )
