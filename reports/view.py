@@ -1,0 +1,251 @@
+"""What a report says, ordered and worded for people; the terminal and the page both show these rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from qualify.records import Capability, Finding, Json, Measurement, Report, Severity, Verdict
+from reports import units
+from reports.units import plain
+
+VERDICTS: Mapping[Verdict, str] = {"qualified": "Qualified", "not_qualified": "Not qualified", "unknown": "No verdict"}
+#: by what a reader should do first
+SEVERITIES: tuple[Severity, ...] = ("failure", "warning", "info")
+
+_STOPS = {"budget": "time ran out", "samples": "most samples taken"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One figure as a line of a table; every text is safe for a terminal."""
+
+    key: str
+    label: str  #: the key without its bench
+    measurement: Measurement
+    number: str  #: "42.3"
+    unit: str  #: "GB/s"
+    spread: str  #: 95 % interval: "±0.8 %"
+    ratio: float | None  #: to what is expected; above 1 is better, for times too
+    share: str  #: the ratio in words: "92 %"
+    expected: str  #: "883 GFLOP/s"
+    basis: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """Figures that are missing for the same reason."""
+
+    keys: tuple[str, ...]
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """The figures of one bench."""
+
+    bench: str
+    rows: tuple[Row, ...]
+
+
+def groups(report: Report) -> tuple[Group, ...]:
+    """The figures there are by bench, in the order in which they were measured."""
+    found: dict[str, list[Row]] = {}
+    for measurement in report.measurements:
+        if measurement.value is not None:
+            found.setdefault(plain(measurement.key.partition(".")[0]), []).append(row(measurement, report))
+    return tuple(Group(bench=bench, rows=tuple(rows)) for bench, rows in found.items())
+
+
+def gaps(report: Report) -> tuple[Gap, ...]:
+    """The figures there are not, failures first."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for measurement in sorted(report.measurements, key=lambda one: one.status):  # "failed" before "skipped"
+        if measurement.value is None:
+            why = (measurement.status, plain(measurement.reason or ""))
+            found.setdefault(why, []).append(plain(measurement.key))
+    return tuple(Gap(keys=tuple(keys), status=why[0], reason=why[1]) for why, keys in found.items())
+
+
+def by_bench(keys: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    """Keys in one tuple per bench, in the order given."""
+    found: dict[str, list[str]] = {}
+    for key in keys:
+        found.setdefault(key.partition(".")[0], []).append(key)
+    return tuple(map(tuple, found.values()))
+
+
+def row(measurement: Measurement, report: Report) -> Row:
+    """The line of one measured figure."""
+    metric = report.score.metrics.get(measurement.key) if report.score else None
+    value = measurement.value or 0.0
+    number, unit = units.split(value, plain(measurement.unit))
+    ratio = metric.ratio if metric else None
+    return Row(
+        key=plain(measurement.key),
+        label=plain(measurement.key.partition(".")[2] or measurement.key),
+        measurement=measurement,
+        number=number,
+        unit=unit,
+        spread=units.plus_minus(value, measurement.ci95),
+        ratio=ratio,
+        share="" if ratio is None else units.percent(ratio, 2 if ratio < 0.995 else 3),
+        expected="" if metric is None else units.figure(metric.expected, plain(metric.unit)),
+        basis="" if metric is None else plain(metric.basis),
+        note=note(measurement),
+    )
+
+
+def note(measurement: Measurement) -> str:
+    """What explains a figure: "streaming, 512 MiB; not settled: time ran out"."""
+    context = measurement.context
+    parts = [text for text in (_word(context, name) for name in _EXPLAINING) if text]
+    if measurement.statistic != "median":
+        parts.insert(0, plain(measurement.statistic))
+    if measurement.series:
+        at = measurement.series[-1].at
+        place = units.size(at) if measurement.axis == "size_bytes" else f"{at:g}"
+        parts.append(f"at {place}, last of {len(measurement.series)}")
+    remarks = [", ".join(parts)] if parts else []
+    if measurement.converged is False:
+        stop = _STOPS.get(str(context.get("stopped_by")))
+        remarks.append(f"not settled: {stop}" if stop else "not settled")
+    if measurement.attempts:
+        remarks.append(f"measured {len(measurement.attempts) + 1} times")
+    return "; ".join(remarks)
+
+
+#: context that a reader wants beside the figure, and how its value is said
+_EXPLAINING: Mapping[str, str] = {
+    "variant": "{}",
+    "library": "{}",
+    "ranks": "{} ranks",
+    "size_bytes": "size",
+    "working_set_bytes": "size",
+    "page_bytes": "page",
+    "filesystem": "{}",
+    "tool": "{}",
+    "peer": "with {}",
+}
+
+
+def _word(context: Mapping[str, Json], name: str) -> str:
+    value = context.get(name)
+    if value is None or isinstance(value, bool | list | dict):
+        return ""
+    form = _EXPLAINING[name]
+    if form in ("size", "page"):
+        if not isinstance(value, int | float):
+            return ""
+        return units.size(value) if form == "size" else f"{units.size(value)} pages"
+    return plain(form.format(value))
+
+
+def unscored(report: Report) -> tuple[str, ...]:
+    """Keys that were measured and yet are missing from the score."""
+    missing = set(report.score.missing) if report.score else set()
+    return tuple(plain(one.key) for one in report.measurements if one.value is not None and one.key in missing)
+
+
+def ordered_findings(report: Report) -> tuple[Finding, ...]:
+    """What must be mended first comes first; otherwise in the order found."""
+    return tuple(sorted(report.findings, key=lambda finding: SEVERITIES.index(finding.severity)))
+
+
+def counted(report: Report) -> str:
+    """How many figures there are: "27 figures measured, 2 skipped, 1 failed"."""
+    count = {status: sum(one.status == status for one in report.measurements) for status in ("ok", "skipped", "failed")}
+    measured = f"{count['ok']} figure{'' if count['ok'] == 1 else 's'} measured"
+    return ", ".join([measured, *(f"{count[status]} {status}" for status in ("skipped", "failed") if count[status])])
+
+
+def machine(report: Report) -> str:
+    """The node in one line: "rack4-node17 · AMD EPYC 9354P · 16 of 16 CPUs · 128 GiB"."""
+    node = report.node
+    parts = [plain(node.hostname)]
+    parts += [plain(gpu.name or f"GPU {gpu.index}") for gpu in node.gpus]
+    if node.cpu.model:
+        parts.append(plain(node.cpu.model))
+    if node.cpu.threads:
+        usable = len(node.cpu.usable_cpus) or node.cpu.threads
+        parts.append(f"{usable} of {node.cpu.threads} CPUs" if usable < node.cpu.threads else f"{usable} CPUs")
+    if node.memory.total_bytes:
+        parts.append(units.size(node.memory.total_bytes))
+    return " · ".join(parts)
+
+
+def occasion(report: Report) -> str:
+    """When and how it was measured: "2026-08-01 11:45 UTC · quick profile, 41.7 s of 45.0 s · gridmark 0.1.0"."""
+    spent = f"{units.duration(report.lasted_s)} of {units.duration(report.budget_s)}"
+    parts = (units.moment(report.started_unix_s), f"{plain(report.profile)} profile, {spent}")
+    return " · ".join([*parts, f"gridmark {plain(report.gridmark_version)}"])
+
+
+def evidence(mapping: Mapping[str, Json]) -> str:
+    """Evidence in one line: "throttled_periods 203, periods 412"."""
+    return plain(", ".join(f"{name} {value_text(name, value)}" for name, value in mapping.items()))
+
+
+def value_text(name: str, value: Json) -> str:
+    """A value of a context in words; its unit is read from the end of its name."""
+    if value is None:
+        return "unknown"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return _number_text(name, value)
+    if isinstance(value, list):
+        return "×".join(map(str, value)) if name == "shape" else ", ".join(value_text(name, item) for item in value)
+    if isinstance(value, dict):
+        return "; ".join(f"{inner} {value_text(inner, item)}" for inner, item in value.items())
+    return plain(value)
+
+
+def _number_text(name: str, value: float) -> str:
+    for ending, say in _ENDINGS.items():
+        if name.endswith(ending):
+            return say(value)
+    return str(value) if isinstance(value, int) else f"{value:.4g}"
+
+
+_ENDINGS: Mapping[str, Callable[[float], str]] = {
+    "_bytes_per_s": lambda value: units.figure(value, "B/s"),
+    "_per_s": lambda value: f"{value:.4g}/s",
+    "_bytes": units.size,
+    "_hz": lambda value: units.figure(value, "Hz"),
+    "_ratio": units.percent,
+    "_share": units.percent,
+    "_s": lambda value: units.figure(value, "s"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strength:
+    """One workload profile of the score."""
+
+    name: str
+    value: str  #: "104" (reference node = 100), or "–"
+    spread: str
+    weights: str  #: "60 % matmul.bf16, 25 % memory.triad"
+    missing: str
+
+
+def strengths(report: Report) -> tuple[Strength, ...]:
+    """Every workload profile, measured or not."""
+    if report.score is None:
+        return ()
+    detail = report.score.capability_detail
+    return tuple(_strength(name, value, detail.get(name)) for name, value in report.score.capability.items())
+
+
+def _strength(name: str, value: float | None, detail: Capability | None) -> Strength:
+    weights = sorted(detail.weights.items(), key=lambda item: -item[1]) if detail else []
+    return Strength(
+        name=plain(name),
+        value=units.UNKNOWN if value is None else f"{value:.0f}" if value >= 99.5 else f"{value:.3g}",
+        spread=units.plus_minus(value, detail.ci95) if detail and value is not None else "",
+        weights=", ".join(f"{units.percent(weight, 2)} {plain(key)}" for key, weight in weights),
+        missing=", ".join(map(plain, detail.missing)) if detail else "",
+    )
