@@ -99,9 +99,11 @@ def nics(files: Files) -> tuple[Nic, ...]:
     return tuple(found)
 
 
-def available_bytes(files: Files) -> int | None:
-    """MemAvailable of the whole machine."""
-    return _kib(pairs(files.lines("/proc/meminfo"), ":").get("MemAvailable"))
+def memory_used_bytes(files: Files) -> int | None:
+    """Memory of the machine that could not be had without swapping."""
+    info = pairs(files.lines("/proc/meminfo"), ":")
+    total, available = _kib(info.get("MemTotal")), _kib(info.get("MemAvailable"))
+    return None if total is None or available is None else total - available
 
 
 def _sockets_and_cores(files: Files, online: tuple[int, ...]) -> tuple[int | None, int | None]:

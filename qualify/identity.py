@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+import platform
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
+from qualify import nvml, virtual
 from qualify.files import Files
+from qualify.nvml import Nvml, NvmlError
 from qualify.virtual import DMI
 
 ID_LENGTH = 32  #: hexadecimal digits
@@ -25,7 +29,22 @@ class Identity:
     problem: str | None = None
 
 
-def node_id(files: Files, *, hostname: str, contained: bool, gpu_uuids: Iterable[str] = ()) -> Identity:
+def node_id(*, root: Path = Path("/"), open_nvml: Callable[[], Nvml] = nvml.open_nvml) -> str:
+    """The id that a probe of this machine would give its node."""
+    files = Files(root)
+    try:
+        library = open_nvml()
+    except NvmlError:
+        uuids: list[str] = []
+    else:
+        found, _ = nvml.gpus(library)
+        library.close()
+        uuids = [gpu.uuid for gpu in found if gpu.uuid]
+    contained = virtual.container(files) not in (None, "none")
+    return identify(files, hostname=platform.node(), contained=contained, gpu_uuids=uuids).id
+
+
+def identify(files: Files, *, hostname: str, contained: bool, gpu_uuids: Iterable[str] = ()) -> Identity:
     """A keyed hash of the machine's id and of its GPUs' own ids.
 
     machine-id(5) asks not to be shown; as the key of the hash it cannot be worked back from the result. In a

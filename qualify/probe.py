@@ -121,7 +121,7 @@ def probe(
 
 def _read(files: Files, around: Surroundings, workdir: Path) -> Node:
     engine, accelerators = virtual.container(files), _accelerators(around.open_nvml)
-    named = identity.node_id(
+    named = identity.identify(
         files,
         hostname=around.hostname,
         contained=engine not in (None, "none"),
