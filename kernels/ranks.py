@@ -1,0 +1,161 @@
+"""The rank processes of a collective: one launcher imports torch once and forks them all.
+
+Importing torch costs a second and more of CPU time. The launcher keeps every thread pool at one thread, so it has no
+thread but its own when it forks, and N ranks start in the time of one. Run by `kernels.collective`; each rank
+answers requests on the socket it was given, and ends when that socket closes or the launcher dies.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from kernels.conditions import die_with_parent
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MESSAGE_BYTES = 1 << 16
+#: elements after which a rank's data repeats: a prime, so that no segment of a ring starts at the same value
+PERIOD = 4093
+#: values are below this; the sum over 4096 ranks is still exact in a float32 (2^24)
+VALUES = 4096
+MAX_SLOTS = 256
+
+
+def main(argv: list[str]) -> int:
+    """`argv`: the JSON of {"sockets": [fd of each rank], "store": fd, "seed", "largest_bytes", "timeout_s"}."""
+    die_with_parent()
+    plan: dict[str, Any] = json.loads(argv[0])
+    import torch.distributed  # noqa: F401 - imported here so that the forked ranks share it
+
+    sockets: list[int] = plan["sockets"]
+    pids = []
+    for rank, descriptor in enumerate(sockets):
+        pid = os.fork()
+        if pid == 0:
+            die_with_parent()
+            for other in sockets:
+                if other != descriptor:
+                    os.close(other)
+            os._exit(_serve(rank, plan, socket.socket(fileno=descriptor)))
+        pids.append(pid)
+    for descriptor in sockets:
+        os.close(descriptor)
+    return max(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0 for pid in pids)
+
+
+def _serve(rank: int, plan: dict[str, Any], link: socket.socket) -> int:
+    """Answer requests until the other end closes; an error is told to the other end and ends the rank."""
+    import torch.distributed as dist
+
+    try:
+        worker = Rank(rank, plan)
+        _tell(link, {"ready": True})
+        while line := link.recv(MESSAGE_BYTES):
+            _tell(link, worker.answer(json.loads(line)))
+    except (
+        RuntimeError,
+        MemoryError,
+        dist.DistBackendError,
+    ) as error:  # what torch raises when a peer or memory is gone
+        _tell(link, {"error": f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"})
+        return 1
+    return 0
+
+
+def _tell(link: socket.socket, message: dict[str, Any]) -> None:
+    try:
+        link.send(json.dumps(message).encode())
+    except OSError:
+        os._exit(1)  # nobody is left to tell
+
+
+class Rank:
+    """One participant: its data, what the sum must be, and the timed loop.
+
+    The arena is cut into slots of whole periods; each call of a batch sums a slot of its own, freshly filled with
+    integers that depend on the rank and on how often it was filled, so that a stale, missing or swapped part of a sum
+    cannot go unseen.
+    """
+
+    def __init__(self, rank: int, plan: dict[str, Any]) -> None:
+        import torch
+        import torch.distributed as dist
+
+        torch.set_num_threads(1)
+        ranks = len(plan["sockets"])
+        store = dist.FileStore(f"/proc/self/fd/{plan['store']}", ranks)
+        dist.init_process_group(
+            "gloo", store=store, rank=rank, world_size=ranks, timeout=timedelta(seconds=plan["timeout_s"])
+        )
+        tables = torch.stack([_values(plan["seed"] + other) for other in range(ranks)])
+        self._mine = tables[rank]
+        self._sums = {among: tables[:among].sum(0) for among in (2, ranks)}
+        # every rank must take part in making a group, its members or not
+        self._groups = {2: dist.new_group([0, 1]), ranks: dist.group.WORLD}
+        rows = -(-plan["largest_bytes"] // 4 // PERIOD)
+        # ones, not zeros or empty: every page is touched now and not in a timed call
+        self._arena = torch.ones((max(rows, MAX_SLOTS), PERIOD), dtype=torch.float32)
+        self._all_reduce, self._barrier = dist.all_reduce, dist.barrier
+        self._fills = 0
+        self._among = ranks
+        self._slots: list[Tensor] = []  # of the last batch, holding sums
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The reply to {"do": "run", "size_bytes", "calls", "among": the first so many ranks} or {"do": "check"}."""
+        if request["do"] == "run":
+            return {"seconds": self.run(request["size_bytes"], request["calls"], among=request["among"])}
+        return {"wrong": self.wrong()}
+
+    def run(self, size_bytes: int, calls: int, *, among: int) -> float:
+        """Seconds that `calls` all-reduces of `size_bytes` took here; a barrier precedes them, filling is not timed."""
+        seconds = 0.0
+        self._among, group = among, self._groups[among]
+        while calls > 0:
+            self._slots = self._fill(size_bytes // 4, calls)
+            self._barrier(group=group)
+            start = time.perf_counter_ns()
+            for slot in self._slots:
+                self._all_reduce(slot, group=group)
+            seconds += (time.perf_counter_ns() - start) * 1e-9
+            calls -= len(self._slots)
+        return seconds
+
+    def wrong(self) -> str | None:
+        """The first element of the last batch that is not the exact sum over the ranks; None = all are."""
+        expected = self._sums[self._among].roll(self._fills)
+        for number, slot in enumerate(self._slots):
+            whole = len(slot) // PERIOD * PERIOD
+            for start, part in ((0, slot[:whole].view(-1, PERIOD)), (whole, slot[whole:].view(1, -1))):
+                differs = part != expected[: part.shape[1]]
+                if bool(differs.any()):
+                    place = int(differs.view(-1).to(int).argmax())
+                    found, wanted = float(part.reshape(-1)[place]), float(expected[place % PERIOD])
+                    return f"element {start + place} of call {number} is {found:g}, its exact sum is {wanted:g}"
+        return None
+
+    def _fill(self, length: int, calls: int) -> list[Tensor]:
+        """Fresh data in as many slots as fit and are needed; the slots, each a flat view of `length` elements."""
+        rows = -(-length // PERIOD)
+        count = min(calls, len(self._arena) // rows, MAX_SLOTS)
+        self._fills += 1
+        width = min(length, PERIOD)
+        self._arena[: count * rows, :width] = self._mine.roll(self._fills)[:width]
+        return [self._arena[k * rows : (k + 1) * rows].view(-1)[:length] for k in range(count)]
+
+
+def _values(seed: int) -> Tensor:
+    """One rank's period of small integers, as float32."""
+    import torch
+
+    return torch.randint(VALUES, (PERIOD,), generator=torch.Generator().manual_seed(seed)).to(torch.float32)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
