@@ -110,6 +110,7 @@ class Observation:
     samples: tuple[float, ...]
     statistic: Statistic = "median"
     value: float | None = None  #: overrides the statistic where the figure is not one of the samples (loss ratio)
+    ci95: tuple[float, float] | None = None  #: the interval that belongs to an overriding value
     at: float | None = None
     axis: str = ""
     context: Mapping[str, object] = field(default_factory=dict)

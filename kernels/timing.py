@@ -54,12 +54,16 @@ class Effort:
 
     tolerance: float = 0.01  #: half-width of the median's 95 % interval, relative
     warm_tolerance: float = 0.005  #: the windowed median moves less than this
+    min_warm_s: float = 0.0  #: of calls before sampling, for clocks that take their time to rise
     min_samples: int = 10
     min_time_s: float = 0.3  #: of sampling, before a median may count as converged
 
 
-#: DESIGN: a GPU's clock domain is steadier than a shared host's, so it is held to four times the precision.
-EFFORT: dict[DeviceKind, Effort] = {"cpu": Effort(tolerance=0.01), "cuda": Effort(tolerance=0.0025)}
+#: a GPU is steadier than a shared host and held to four times the precision; its clocks rise within half a second
+EFFORT: dict[DeviceKind, Effort] = {
+    "cpu": Effort(tolerance=0.01, min_warm_s=0.05),
+    "cuda": Effort(tolerance=0.0025, min_warm_s=0.5),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,9 +173,10 @@ def _calls_per_sample(variant: Variant, case: Case, timer: Timer) -> int:
 def _warm(variant: Variant, calls: int, timer: Timer, effort: Effort, until: float) -> bool:
     """Run batches until the median of the last five moves less than the tolerance; False when time ran out first."""
     seconds: list[float] = []
+    start = timer.now()
     while timer.now() < until:
         seconds.append(_run(variant, timer, calls))
-        if len(seconds) > WINDOW:
+        if len(seconds) > WINDOW and timer.now() - start >= effort.min_warm_s:
             before = stats.quantile(seconds[-WINDOW - 1 : -1], 0.5)
             after = stats.quantile(seconds[-WINDOW:], 0.5)
             if abs(after - before) < effort.warm_tolerance * before:
