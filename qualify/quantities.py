@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from qualify.records import Claim
@@ -19,7 +19,7 @@ RATE_BYTES_PER_S = {
     "B/s": 1.0, "kB/s": 1e3, "MB/s": 1e6, "GB/s": 1e9,
     "bit/s": 0.125, "kbit/s": 125.0, "Mbit/s": 125e3, "Gbit/s": 125e6,
 }  # fmt: skip
-NUMBER = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z/]*)\s*")
+NUMBER = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z/]*)\s*", re.ASCII)
 
 
 class QuantityError(ValueError):
@@ -59,7 +59,7 @@ def _count(text: str) -> int:
 
 
 #: what can be claimed: the word typed, the field of Claim, how it is read
-CLAIMS = {
+CLAIMS: dict[str, tuple[str, Callable[[str], object]]] = {
     "cores": ("cores", _count),
     "memory": ("memory_bytes", size_bytes),
     "disk": ("disk_bytes", size_bytes),
