@@ -52,7 +52,7 @@ def throttling(files: Files) -> dict[Path, Counts]:
 
 def counts_of(folder: Path) -> Counts | None:
     """The counters of one group; None where it has none (the root) or is gone."""
-    values = _values(folder, "cpu.stat")
+    values = pairs(tuple((Files(folder).head("cpu.stat") or "").splitlines()))
     periods, throttled = number(values.get("nr_periods")), number(values.get("nr_throttled"))
     return None if periods is None or throttled is None else (periods, throttled)
 

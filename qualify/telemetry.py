@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from qualify import cgroup, hardware, load
-from qualify.files import Files
+from qualify.files import Files, number
 from qualify.load import CpuTime
 from qualify.records import Telemetry
 
@@ -44,13 +44,13 @@ class Machine:
         usable = sorted(os.sched_getaffinity(0) if cpus is None else cpus)
         step = max(1, -(-len(usable) // CLOCKS_READ))
         self._clocks = [f"/sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_cur_freq" for cpu in usable[::step]]
-        self._clocks = [path for path in self._clocks if self._files.number(path) is not None]
+        self._clocks = [path for path in self._clocks if number(self._files.head(path)) is not None]
         self._sensors = _sensors(self._files)
         self._groups = tuple(cgroup.throttling(self._files))
 
     def read(self) -> Counters:
         """The counters now."""
-        clocks = [khz for path in self._clocks if (khz := self._files.number(path))]
+        clocks = [khz for path in self._clocks if (khz := number(self._files.head(path)))]
         return Counters(
             cpu=load.cpu_time(self._files),
             throttling={folder: counts for folder in self._groups if (counts := cgroup.counts_of(folder)) is not None},
@@ -167,5 +167,5 @@ def _sensors(files: Files) -> tuple[str, ...]:
 
 def _hottest(files: Files, sensors: tuple[str, ...]) -> float | None:
     low, high = BELIEVABLE_C
-    degrees = [millidegrees / 1e3 for path in sensors if (millidegrees := files.number(path)) is not None]
+    degrees = [millidegrees / 1e3 for path in sensors if (millidegrees := number(files.head(path))) is not None]
     return max((value for value in degrees if low < value < high), default=None)
