@@ -21,6 +21,8 @@ class Device:
     l1d_bytes: int | None = None  #: per core
     l2_bytes: int | None = None  #: per core
     llc_bytes: int | None = None  #: last-level cache reachable from `cpus`, all instances together
+    llc_core_bytes: int | None = None  #: the last-level instance that one CPU can fill
+    line_bytes: int | None = None  #: of the caches
     memory_bytes: int | None = None  #: usable now: free memory, or what the cgroup leaves
 
 
@@ -50,5 +52,7 @@ def cpu() -> Device:
         l1d_bytes=found.l1d_bytes,
         l2_bytes=found.l2_bytes,
         llc_bytes=found.llc_bytes,
+        llc_core_bytes=found.llc_core_bytes,
+        line_bytes=found.line_bytes,
         memory_bytes=found.available_bytes,
     )

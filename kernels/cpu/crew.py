@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any
@@ -17,6 +18,21 @@ RELEASED = 1 << 62  # a count no rendezvous waits beyond
 #: kernel(counter, target, room, *part) -> (start_ns, end_ns); meets at `native.rendezvous` before it starts its clock
 Kernel = Callable[..., tuple[int, int]]
 Task = tuple[Kernel, tuple[Any, ...]]
+
+
+@contextmanager
+def pinned(cpu: int) -> Iterator[bool]:
+    """Keep the calling thread on one CPU; yields whether the kernel agreed."""
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {cpu})
+    except OSError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 class Crew:

@@ -41,7 +41,8 @@ class Topology:
     quota_cpus: float | None  #: of the cgroup; None = unlimited
     l1d_bytes: int | None  #: of one core
     l2_bytes: int | None  #: that one core can reach
-    l3_bytes: int | None  #: the instance of the first CPU
+    l3_bytes: int | None  #: the instance that the first CPU reaches
+    llc_core_bytes: int | None  #: the last-level instance that the first CPU reaches: level 3, or what is last
     llc_bytes: int | None  #: every last-level instance that `cpus` reach, together
     line_bytes: int | None
     available_bytes: int | None  #: the smaller of MemAvailable and what the cgroup leaves
@@ -81,6 +82,7 @@ def read(*, root: Path = Path("/"), affinity: Iterable[int] | None = None) -> To
         l1d_bytes=_size(first, 1),
         l2_bytes=_size(first, 2),
         l3_bytes=_size(first, 3),
+        llc_core_bytes=first[-1].size_bytes if first else None,
         llc_bytes=_last_level_bytes(caches),
         line_bytes=next((cache.line_bytes for cache in first if cache.line_bytes), None),
         available_bytes=_available(root, limits),
