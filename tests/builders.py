@@ -213,6 +213,7 @@ def measurements(slower: Mapping[str, float] | None = None) -> tuple[Measurement
         lasted = _SPENT_S[bench] / (len(rows) or 1)
         if bench == "allreduce":
             found.append(dataclasses.replace(sweep(), started_s=start, lasted_s=lasted / 2))
+            found.append(dataclasses.replace(sweep("allreduce.algbw"), started_s=start, lasted_s=lasted / 2))
             latency = measured(
                 "allreduce.latency", "s", 38e-6, spread=0.05, n=200, context={"ranks": 2, "size_bytes": 8}
             )

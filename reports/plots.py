@@ -1,0 +1,347 @@
+"""The plots of a report's page, each as inline SVG, or None where the report has nothing to draw.
+
+What is drawn was said by a stranger's machine: figures that no machine can have are left out, so no axis overflows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from qualify.records import Json, Measurement, Point, Report
+from reports import svg, units
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SMALLEST, LARGEST = 1e-15, 1e21  #: of a figure that can be drawn, in its unit
+LONGEST_S = 1e7  #: of a run that can be drawn
+MOST_DOTS = 240  #: of a plot of samples
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A measured figure that can stand on an axis."""
+
+    measurement: Measurement
+    value: float
+    ends: tuple[float, float]  #: of its interval; twice the value where there is none
+
+    @property
+    def name(self) -> str:
+        """The key without its bench, safe for a drawing."""
+        return svg.label(self.measurement.key.partition(".")[2])
+
+
+def drawable(report: Report, *benches: str) -> list[Drawn]:
+    """The measured figures of some benches."""
+    wanted = [one for one in report.measurements if one.key.partition(".")[0] in benches]
+    return [Drawn(one, one.value, ends(one.value, one.ci95)) for one in wanted if one.value and _fits(one.value)]
+
+
+def ends(value: float, ci95: tuple[float, float] | None) -> tuple[float, float]:
+    """The ends of an interval as they can be drawn: around the value, above zero."""
+    low, high = sorted(ci95 or (value, value))
+    return min(value, max(low, value / 1e3)), max(value, min(high, value * 1e3))
+
+
+def _fits(value: float) -> bool:
+    return SMALLEST < value < LARGEST
+
+
+def thinned(samples: Sequence[float], most: int = MOST_DOTS) -> list[tuple[int, float]]:
+    """At most `most` samples with their places: of each stretch the lowest and the highest, so no outlier hides."""
+    if len(samples) <= most:
+        return list(enumerate(samples))
+    stretches = most // 2
+    kept: set[int] = set()
+    for stretch in range(stretches):
+        places = range(stretch * len(samples) // stretches, (stretch + 1) * len(samples) // stretches)
+        kept |= {min(places, key=samples.__getitem__), max(places, key=samples.__getitem__)}
+    return [(place, samples[place]) for place in sorted(kept)]
+
+
+def samples_plot(measurement: Measurement, name: str) -> str | None:
+    """Every sample in the order taken, relative to the reported figure; the band is its 95 % interval."""
+    value = measurement.value
+    if not value or not _fits(value):
+        return None
+    seen = [(float(place), sample / value - 1) for place, sample in thinned(measurement.samples) if _fits(sample)]
+    if len(seen) < 2:
+        return None
+    reach = min(1e6, max(0.01, *(abs(ratio) for _, ratio in seen)) * 1.1)
+    low, high = ends(value, measurement.ci95)
+
+    def paint(figure: Figure) -> None:
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.axis("off")
+        axes.set_xlim(-0.02 * len(measurement.samples) - 1, 1.02 * len(measurement.samples))
+        axes.set_ylim(-reach, reach)
+        axes.axhspan(max(-reach, low / value - 1), min(reach, high / value - 1), facecolor=svg.SOFT, linewidth=0)
+        axes.axhline(0, color=svg.MUTED, linewidth=0.8)
+        svg.dots(axes, [x for x, _ in seen], [y for _, y in seen], colour=svg.ACCENT, diameter=2.4)
+
+    lowest, highest = min(y for _, y in seen), max(y for _, y in seen)
+    description = f"{len(measurement.samples)} samples, {lowest:+.1%} to {highest:+.1%} around the figure"
+    return svg.draw(name, f"Samples of {measurement.key}", description, 240, 60, paint)
+
+
+def latency_plot(report: Report) -> str | None:
+    """Latency of a dependent load by working set, beside the capacities of the caches."""
+    found = [one for one in drawable(report, "memlatency") if one.measurement.unit == "s"]
+    spots = [(size, one) for one in found if (size := _size(one.measurement.context, "working_set_bytes"))]
+    if len(spots) < 2:
+        return None
+    spots.sort(key=lambda spot: (spot[0], spot[1].value))
+    cpu = report.node.cpu
+    edges = [
+        (name, size) for name, size in (("L1d", cpu.l1d_bytes), ("L2", cpu.l2_bytes), ("L3", cpu.l3_bytes)) if size
+    ]
+
+    def paint(figure: Figure) -> None:
+        axes = figure.add_axes((0.13, 0.16, 0.85, 0.74))
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.set_xlim(spots[0][0] / 4, spots[-1][0] * 8)
+        axes.set_ylim(min(one.value for _, one in spots) / 2, max(one.value for _, one in spots) * 2.5)
+        _cache_edges(axes, edges)
+        for place, (size, one) in enumerate(spots):
+            below = place + 1 < len(spots) and spots[place + 1][0] == size  # its twin on other pages stands above
+            _plateau(axes, size, one, [edge for _, edge in edges], below=below)
+        svg.size_ticks(axes, step=5)
+        svg.decade_ticks(axes.yaxis, "s")
+        axes.set_xlabel("working set")
+
+    parts = [f"{one.measurement.key} {units.figure(one.value, 's')} at {units.size(size)}" for size, one in spots]
+    return svg.draw("latency", "Latency of a dependent load by working set", "; ".join(parts), 480, 320, paint)
+
+
+def _plateau(axes: Axes, size: float, one: Drawn, edges: Sequence[int], *, below: bool) -> None:
+    """A point, and a bar as wide as the level of memory it stands for."""
+    left, right = axes.get_xlim()
+    start = max([left, *(edge for edge in edges if edge < size)])
+    stop = min([right, *(edge for edge in edges if edge >= size)])
+    colour, soft = (svg.SECOND, svg.WARM) if one.name.endswith("_4k") else (svg.ACCENT, svg.SOFT)
+    axes.plot([start, stop], [one.value, one.value], color=soft, linewidth=5, solid_capstyle="butt")
+    axes.plot([size], [one.value], "o", color=colour, markersize=5.5)
+    text = f"{one.name.replace('_', ' ')} {units.figure(one.value, 's')}"
+    offset = (0, -17 if below else 9)
+    axes.annotate(text, (size, one.value), xytext=offset, textcoords="offset points", ha="center", fontsize=10)
+
+
+def _size(context: Mapping[str, Json], name: str) -> float | None:
+    """A number of bytes from a context, where it is one that a machine could hold."""
+    size = context.get(name)
+    if isinstance(size, bool) or not isinstance(size, int | float) or not 1 <= size <= 1e18:
+        return None
+    return float(size)
+
+
+def _cache_edges(axes: Axes, edges: Sequence[tuple[str, int]]) -> None:
+    low, high = axes.get_xlim()
+    above = axes.get_xaxis_transform()
+    for name, size in edges:
+        if low < size < high:
+            axes.axvline(size, color=svg.MUTED, linewidth=0.8, dashes=(3, 3))
+            axes.text(
+                size, 1.02, f"{name} {units.size(size)}", transform=above, ha="center", fontsize=9, color=svg.MUTED
+            )
+
+
+def sweep_plot(report: Report) -> str | None:
+    """All-reduce by message size: bandwidth of the links with intervals, and the time of one message."""
+    by_key = {one.measurement.key: one.measurement for one in drawable(report, "allreduce")}
+    bus, payload = by_key.get("allreduce.busbw"), by_key.get("allreduce.algbw")
+    rates = _points(bus)
+    if len(rates) < 2:
+        return None
+    times = [(point.at, point.at / point.value) for point in _points(payload)]
+
+    def paint(figure: Figure) -> None:
+        upper = figure.add_axes((0.15, 0.50 if times else 0.16, 0.83, 0.44 if times else 0.78))
+        _log_sweep(upper, [(point.at, point.value) for point in rates], svg.ACCENT)
+        for point in rates:
+            low, high = ends(point.value, point.ci95)
+            upper.plot([point.at, point.at], [low, high], color=svg.ACCENT, linewidth=3.5, alpha=0.35)
+        svg.decade_ticks(upper.yaxis, "B/s", most=6)
+        upper.set_title("busbw", loc="left", fontsize=10, color=svg.MUTED)
+        lower = upper
+        if times:
+            upper.tick_params(labelbottom=False)
+            lower = figure.add_axes((0.15, 0.13, 0.83, 0.27))
+            _log_sweep(lower, times, svg.SECOND)
+            svg.decade_ticks(lower.yaxis, "s", most=4)
+            lower.set_title("time of one all-reduce", loc="left", fontsize=10, color=svg.MUTED)
+        lower.set_xlabel("message per rank")
+
+    parts = [f"{units.size(point.at)}: {units.figure(point.value, 'B/s')}" for point in rates]
+    return svg.draw("sweep", "All-reduce by message size", "; ".join(parts), 480, 320, paint)
+
+
+def _points(measurement: Measurement | None) -> list[Point]:
+    found = measurement.series if measurement else ()
+    return sorted(
+        (point for point in found if _fits(point.value) and 1 <= point.at <= 1e18), key=lambda point: point.at
+    )
+
+
+def _log_sweep(axes: Axes, spots: Sequence[tuple[float, float]], colour: str) -> None:
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.plot([x for x, _ in spots], [y for _, y in spots], "o-", color=colour, linewidth=1.4, markersize=4)
+    axes.set_xlim(spots[0][0] / 2, spots[-1][0] * 2)
+    axes.set_ylim(min(y for _, y in spots) / 2, max(y for _, y in spots) * 2)
+    svg.size_ticks(axes, step=6)
+
+
+def links_plot(report: Report) -> str | None:
+    """Network and disk: rates as bars from zero, times as the range from the 5th to the 95th percentile."""
+    found = drawable(report, "network", "disk", "hostlink", "peerlink")
+    panels: list[tuple[str, list[Drawn], Callable[[Axes, list[Drawn]], None]]] = []
+    for unit, paint_panel in (("B/s", _bars), ("IO/s", _bars), ("s", _ranges)):
+        rows = [one for one in found if one.measurement.unit == unit]
+        if rows:
+            panels.append((unit, rows, paint_panel))
+    if not panels:
+        return None
+    gap, row = 38, 21
+    height = sum(row * len(rows) + gap for _, rows, _ in panels) + 8
+
+    def paint(figure: Figure) -> None:
+        top = 6
+        for unit, rows, paint_panel in panels:
+            bottom = height - top - row * len(rows)
+            axes = figure.add_axes((0.25, bottom / height, 0.58, row * len(rows) / height))
+            paint_panel(axes, rows)
+            axes.set_ylim(len(rows) - 0.5, -0.5)
+            axes.set_yticks(range(len(rows)), [svg.label(one.measurement.key.replace("_", " ")) for one in rows])
+            axes.tick_params(axis="y", length=0, labelcolor=svg.INK)
+            axes.grid(visible=False, axis="y")
+            (svg.decade_ticks if unit == "s" else svg.linear_ticks)(axes.xaxis, unit)
+            top += row * len(rows) + gap
+
+    parts = [f"{one.measurement.key} {units.figure(one.value, one.measurement.unit)}" for one in found]
+    return svg.draw("links", "Network and disk", "; ".join(parts), 480, height, paint)
+
+
+def _bars(axes: Axes, rows: list[Drawn]) -> None:
+    axes.set_xlim(0, max(one.value for one in rows) * 1.02)
+    for place, one in enumerate(rows):
+        axes.barh(place, one.value, height=0.5, color=svg.SOFT)
+        axes.plot(one.ends, [place, place], color=svg.ACCENT, linewidth=3)
+        _say(axes, place, units.figure(one.value, one.measurement.unit))
+
+
+def _ranges(axes: Axes, rows: list[Drawn]) -> None:
+    axes.set_xscale("log")
+    spans = [ends(one.value, (one.measurement.p5 or one.value, one.measurement.p95 or one.value)) for one in rows]
+    axes.set_xlim(min(low for low, _ in spans) / 1.6, max(high for _, high in spans) * 1.6)
+    for place, (one, span) in enumerate(zip(rows, spans, strict=True)):
+        axes.plot(span, [place, place], color=svg.SOFT, linewidth=7)
+        axes.plot([one.value], [place], "o", color=svg.ACCENT, markersize=5.5)
+        _say(axes, place, units.figure(one.value, "s"))
+
+
+def _say(axes: Axes, place: int, text: str) -> None:
+    axes.text(1.02, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=10)
+
+
+def timeline_plot(report: Report) -> str | None:
+    """Load, steal and clock over the run, with a band for each bench."""
+    seen = sorted((one for one in report.telemetry if 0 <= one.at_s <= LONGEST_S), key=lambda one: one.at_s)
+    panels: list[tuple[str, Callable[[Axes], None]]] = []
+    busy = [(one.at_s, _part(one.busy_ratio)) for one in seen if one.busy_ratio is not None]
+    steal = [(one.at_s, _part(one.steal_ratio)) for one in seen if one.steal_ratio is not None]
+    clock = [(one.at_s, one.clock_hz) for one in seen if one.clock_hz and 1e6 < one.clock_hz < 1e11]
+    heat = [(one.at_s, one.temperature_c) for one in seen if one.temperature_c and 0 < one.temperature_c < 300]
+    if len(busy) > 1:
+        panels.append(("load", lambda axes: _load(axes, busy, steal)))
+    if len(clock) > 1:
+        panels.append(("clock", lambda axes: _track(axes, clock, "Hz")))
+    if len(heat) > 1:
+        panels.append(("temperature", lambda axes: _track(axes, heat, "°C")))
+    if not panels:
+        return None
+    end = max(one.at_s for one in seen) or 1.0
+    panel_height, height = 92, 34 + 112 * len(panels) + 22
+
+    def paint(figure: Figure) -> None:
+        for place, (name, paint_panel) in enumerate(panels):
+            bottom = height - 34 - 112 * place - panel_height
+            axes = figure.add_axes((0.075, bottom / height, 0.915, panel_height / height))
+            axes.set_xlim(0, end)
+            paint_panel(axes)
+            _bands(axes, report, end, named=place == 0)
+            axes.set_title(name, loc="left", fontsize=10, color=svg.MUTED, pad=4 if place else 18)
+            axes.tick_params(labelbottom=place == len(panels) - 1)
+            svg.linear_ticks(axes.xaxis, "s", most=9)
+
+    return svg.draw("timeline", "Load and clock over the run", _timeline_words(busy, clock), 980, height, paint)
+
+
+def _part(ratio: float) -> float:
+    return min(1.0, max(0.0, ratio))
+
+
+def _load(axes: Axes, busy: Sequence[tuple[float, float]], steal: Sequence[tuple[float, float]]) -> None:
+    xs, ys = [x for x, _ in busy], [y for _, y in busy]
+    axes.fill_between(xs, ys, color=svg.SOFT, linewidth=0)
+    axes.plot(xs, ys, color=svg.ACCENT, linewidth=1.2)
+    if any(y > 0.005 for _, y in steal):
+        axes.plot([x for x, _ in steal], [y for _, y in steal], color=svg.BAD, linewidth=1.4, dashes=(4, 2))
+    axes.set_ylim(0, 1.05)
+    axes.set_yticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])
+
+
+def _track(axes: Axes, spots: Sequence[tuple[float, float]], unit: str) -> None:
+    ys = [y for _, y in spots]
+    axes.plot([x for x, _ in spots], ys, color=svg.SECOND, linewidth=1.2)
+    margin = max((max(ys) - min(ys)) * 0.15, max(ys) * 0.02)
+    axes.set_ylim(min(ys) - margin, max(ys) + margin)
+    svg.linear_ticks(axes.yaxis, unit, most=3)
+
+
+def spans(report: Report) -> list[tuple[str, float, float]]:
+    """(bench, from, to) in seconds of the run; measurements of a bench that follow each other are one span."""
+    timed = [
+        (one.key.partition(".")[0], one.started_s, one.started_s + one.lasted_s)
+        for one in report.measurements
+        if one.started_s is not None
+        and one.lasted_s is not None
+        and 0 <= one.started_s <= LONGEST_S
+        and one.lasted_s >= 0
+    ]
+    timed.sort(key=lambda span: span[1])
+    found = []
+    for bench, parts in groupby(timed, key=lambda span: span[0]):
+        stretch = list(parts)
+        found.append((bench, stretch[0][1], max(end for _, _, end in stretch)))
+    return found
+
+
+def _bands(axes: Axes, report: Report, end_s: float, *, named: bool) -> None:
+    for place, (bench, start, end) in enumerate(spans(report)):
+        if start >= end_s:
+            continue
+        stop = min(end, end_s)
+        if place % 2 == 0:
+            axes.axvspan(start, stop, facecolor=svg.LINE, alpha=0.45, linewidth=0, zorder=0)
+        text = svg.label(bench)
+        if named and (stop - start) / end_s * 890 > 5.6 * len(text):
+            middle = (start + stop) / 2
+            axes.text(
+                middle, 1.04, text, transform=axes.get_xaxis_transform(), ha="center", fontsize=9, color=svg.MUTED
+            )
+
+
+def _timeline_words(busy: Sequence[tuple[float, float]], clock: Sequence[tuple[float, float]]) -> str:
+    parts = []
+    if busy:
+        parts.append(f"load from {min(y for _, y in busy):.0%} to {max(y for _, y in busy):.0%}")
+    if clock:
+        low, high = min(y for _, y in clock), max(y for _, y in clock)
+        parts.append(f"clock from {units.figure(low, 'Hz')} to {units.figure(high, 'Hz')}")
+    return "; ".join(parts)
