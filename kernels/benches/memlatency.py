@@ -33,7 +33,7 @@ def on_cpu(setting: Setting) -> Iterator[Step]:
     node_bytes = device.line_bytes or LINE_FALLBACK_BYTES
     cpu = device.cpus[device.threads - 1]  # the first CPU takes most interrupts
     with pinned(cpu) as is_pinned:
-        order = None
+        cycle = None
         for level in LEVELS:
             key = f"memlatency.{level}"
             if not setting.wants(key):
@@ -43,9 +43,9 @@ def on_cpu(setting: Setting) -> Iterator[Step]:
                 yield Skip(key=key, reason=problem)
                 continue
             nodes = size_bytes // node_bytes
-            if order is None or len(order) != nodes:  # both kinds of page hold the same cycle
-                order = chase.cycle(nodes, setting.seed)
-            with chase.Chase(order, node_bytes=node_bytes, huge=level != "dram_4k") as laid:
+            if cycle is None or len(cycle.order) != nodes:  # both kinds of page hold the same cycle
+                cycle = chase.cycle(nodes, setting.seed)
+            with chase.Chase(cycle, node_bytes=node_bytes, huge=level != "dram_4k") as laid:
                 yield _case(level, laid, {"cpu": cpu, "pinned": is_pinned, "node_bytes": node_bytes})
 
 
