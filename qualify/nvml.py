@@ -98,7 +98,8 @@ def gpus(nvml: Nvml) -> tuple[tuple[Gpu, ...], tuple[str, ...]]:
         refusals: list[str] = []
         found.append(_gpu(nvml, index, refusals))
         if refusals:
-            problems.append(f"GPU {index} did not answer {len(refusals)} questions: {refusals[0]}.")
+            questions = "1 question" if len(refusals) == 1 else f"{len(refusals)} questions"
+            problems.append(f"GPU {index} did not answer {questions}: {refusals[0]}.")
     return tuple(found), tuple(problems)
 
 

@@ -1,0 +1,92 @@
+"""pynvml over scripted GPUs: what a script does not say is "not supported", as the library answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pynvml
+
+PREFIX = "nvmlDeviceGet"
+
+#: a data-centre GPU at rest, in the units of the library (mW, MHz, bytes)
+H100: Mapping[str, Any] = {
+    "Name": "NVIDIA H100 80GB HBM3",
+    "UUID": "GPU-11111111-2222-3333-4444-555555555555",
+    "MemoryInfo": SimpleNamespace(total=85_520_809_984, used=4_587_520),
+    "EccMode": [1, 1],
+    "TotalEccErrors": 0,
+    "EnforcedPowerLimit": 700_000,
+    "PowerManagementDefaultLimit": 700_000,
+    "TemperatureV": 31,
+    "MaxClockInfo": 1980,
+    "MaxPcieLinkGeneration": 5,
+    "CurrPcieLinkWidth": 16,
+    "MigMode": [0, 0],
+    "ComputeRunningProcesses": [],
+}
+#: a consumer GPU: no ECC, no MIG, no default limit to read
+RTX_4090: Mapping[str, Any] = {
+    "Name": "NVIDIA GeForce RTX 4090",
+    "UUID": "GPU-66666666-7777-8888-9999-000000000000",
+    "MemoryInfo": SimpleNamespace(total=25_757_220_864, used=500_000_000),
+    "EnforcedPowerLimit": 450_000,
+    "TemperatureV": 45,
+    "MaxClockInfo": 3105,
+    "MaxPcieLinkGeneration": 4,
+    "CurrPcieLinkWidth": 8,
+    "ComputeRunningProcesses": [SimpleNamespace(pid=7), SimpleNamespace(pid=8)],
+}
+
+
+def error(code: int) -> Exception:
+    """The library's own exception for a code."""
+    made: Exception = pynvml.NVMLError(code)
+    return made
+
+
+class FakePynvml:
+    """Constants and exceptions are pynvml's own; a question it does not know fails here as it would there.
+
+    Args:
+        devices: for each GPU, what follows "nvmlDeviceGet" -> the answer, or an exception to raise.
+        closed: why the library cannot be opened.
+    """
+
+    def __init__(self, devices: Sequence[Mapping[str, Any]] = (), *, closed: Exception | None = None) -> None:
+        self._devices, self._closed = devices, closed
+        self.is_open = False
+
+    def nvmlInit(self) -> None:  # noqa: N802
+        if self._closed is not None:
+            raise self._closed
+        self.is_open = True
+
+    def nvmlShutdown(self) -> None:  # noqa: N802
+        self.is_open = False
+
+    def nvmlSystemGetDriverVersion(self) -> str:  # noqa: N802
+        return "570.86.10"
+
+    def nvmlSystemGetCudaDriverVersion_v2(self) -> int:  # noqa: N802
+        return 12080
+
+    def nvmlDeviceGetCount(self) -> int:  # noqa: N802
+        return len(self._devices)
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:  # noqa: N802
+        return index
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(pynvml, name)
+        return self._question(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else real
+
+    def _question(self, what: str) -> Callable[..., Any]:
+        def ask(handle: int, *arguments: object) -> Any:
+            answer = self._devices[handle].get(what, error(pynvml.NVML_ERROR_NOT_SUPPORTED))
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        return ask
