@@ -36,6 +36,9 @@ FIRMWARE = (
 # paravirtual clocks exist only under their own hypervisor (Linux, arch/x86/kernel/kvmclock.c and its peers)
 CLOCKSOURCES = (("kvm-clock", "kvm"), ("hyperv", "microsoft"), ("xen", "xen"))
 
+#: "compatible" of the device tree's node for the hypervisor, on arm64
+DEVICE_TREE = (("linux,kvm", "kvm"), ("xen,", "xen"), ("vmware", "vmware"))
+
 # a process in the first PID namespace sees this inode (Linux, include/linux/proc_ns.h, PROC_PID_INIT_INO)
 FIRST_PID_NAMESPACE = f"pid:[{0xEFFFFFFC}]"
 
@@ -100,11 +103,9 @@ def _from_firmware(files: Files, *, certain: bool) -> str | None:
 
 
 def _from_kernel(files: Files, *, certain: bool) -> str | None:
-    compatible = files.text("/proc/device-tree/hypervisor/compatible")
+    compatible = (files.text("/proc/device-tree/hypervisor/compatible") or "").split("\0")[0]
     if compatible:
-        return {"linux,kvm": "kvm", "xen": "xen", "vmware": "vmware"}.get(
-            compatible.split("\0")[0].rstrip("\0"), "other"
-        )
+        return next((name for sign, name in DEVICE_TREE if compatible.startswith(sign)), "other")
     clocks = files.text("/sys/devices/system/clocksource/clocksource0/available_clocksource") or ""
     for sign, name in CLOCKSOURCES:
         if sign in clocks:
