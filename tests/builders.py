@@ -14,6 +14,7 @@ from typing import Any
 from kernels import stats
 from kernels.spec import Statistic
 from qualify.records import (
+    Attempt,
     Capability,
     Cgroup,
     Claim,
@@ -21,6 +22,7 @@ from qualify.records import (
     Cpu,
     Disk,
     Finding,
+    Gpu,
     Json,
     Load,
     Measurement,
@@ -465,6 +467,39 @@ def nothing() -> Report:
         telemetry=(),
         lasted_s=0.4,
         options={},
+    )
+
+
+def everything() -> Report:
+    """Every record that a report can hold: GPUs, repeated attempts, a peer's telemetry, problems, foreign load."""
+    first = measured("matmul.bf16", "FLOP/s", 2.9e12, n=20)
+    again = Attempt(
+        status="ok",
+        reason=None,
+        value=first.value,
+        ci95=first.ci95,
+        n=first.n,
+        samples=first.samples,
+        context={"steal_ratio": 0.2},
+    )
+    lost = Attempt(status="failed", reason="killed by signal 9", value=None, ci95=None, n=0, samples=())
+    found = tuple(
+        dataclasses.replace(one, attempts=(again, lost)) if one.key == "matmul.bf16" else one for one in measurements()
+    )
+    gpu = Gpu(
+        index=0, name="NVIDIA H100 80GB HBM3", uuid="GPU-5a", memory_bytes=80 * GIB, ecc_enabled=True, pcie_width=16
+    )
+    load = Load(
+        window_s=1.0, busy_ratio=0.4, steal_ratio=0.03, foreign=("stress-ng (pid 4711) 98 %",), pressure_cpu_ratio=0.31
+    )
+    warm = tuple(dataclasses.replace(one, temperature_c=40 + one.at_s / 2) for one in telemetry())
+    return report(
+        node=node(
+            device_kind="cuda", gpus=(gpu,), gpu_reason=None, load=load, problems=("/sys/class/dmi is not there",)
+        ),
+        measurements=found,
+        telemetry=warm,
+        findings=faulty().findings,
     )
 
 
