@@ -201,6 +201,8 @@ class Attempt:
     n: int
     samples: tuple[float, ...]
     context: Mapping[str, Json] = field(default_factory=dict)
+    converged: bool | None = None
+    series: tuple[Point, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,96 @@
+"""Judges a run: rules turn evidence into findings, findings into a verdict. Pure: records in, records out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from qualify import (
+    rules_clock,
+    rules_cpu,
+    rules_disk,
+    rules_expected,
+    rules_figures,
+    rules_memory,
+    rules_network,
+    rules_node,
+    rules_outcome,
+)
+from qualify.records import Finding, Measurement, Verdict
+from qualify.rule import RANK, Evidence, Rule
+from qualify.trial import combine
+
+__all__ = ["CODES", "Evidence", "combine", "doubtful", "judge", "table", "verdict"]
+
+#: every rule, by code
+CODES: dict[str, Rule] = {
+    rule.code: rule
+    for module in (
+        rules_outcome,
+        rules_expected,
+        rules_figures,
+        rules_cpu,
+        rules_clock,
+        rules_memory,
+        rules_disk,
+        rules_network,
+        rules_node,
+    )
+    for rule in module.RULES
+}
+
+#: findings that leave nothing to be said of the machine, whatever their severity
+UNTRUSTED = frozenset({"TIMER_DISAGREES", "PARTIAL_RUN"})
+
+
+def judge(evidence: Evidence) -> tuple[Finding, ...]:
+    """Everything a supplier should know or mend, worst first."""
+    found = [finding for rule in CODES.values() for finding in rule.findings(evidence)]
+    return tuple(sorted(found, key=lambda finding: (RANK[finding.severity], finding.code, finding.key or "")))
+
+
+def doubtful(evidence: Evidence) -> frozenset[str]:
+    """The keys that another attempt would decide: a limit was missed or barely met, and no two attempts agree yet."""
+    return frozenset(key for rule in CODES.values() for key in rule.doubtful(evidence))
+
+
+def verdict(
+    findings: Sequence[Finding], measurements: Mapping[str, Measurement], required: frozenset[str]
+) -> tuple[Verdict, tuple[str, ...]]:
+    """Whether the node is fit, and why, most important first.
+
+    A failure disqualifies. Without one, a required figure that failed or is missing leaves the answer unknown; what the
+    machine cannot have (skipped, with its reason) does not.
+    """
+    failures = [f"{finding.text} ({finding.code})" for finding in findings if finding.severity == "failure"]
+    if failures:
+        return "not_qualified", tuple(failures)
+    unknown = [
+        f"{finding.text} ({finding.code})"
+        for finding in findings
+        if finding.code in UNTRUSTED and finding.severity != "info"
+    ]
+    for key in sorted(required):
+        measurement = measurements.get(key)
+        if measurement is None:
+            unknown.append(f"{key} was not measured")
+        elif measurement.status == "failed":
+            unknown.append(f"{key} could not be measured: {measurement.reason}")
+    if not any(measurement.status == "ok" for measurement in measurements.values()):
+        unknown.append("nothing was measured")
+    if unknown:
+        return "unknown", tuple(unknown)
+    warnings = sum(finding.severity == "warning" for finding in findings)
+    return "qualified", (f"all {len(required)} figures planned were come to, {_told(warnings)}",)
+
+
+def _told(warnings: int) -> str:
+    return {0: "without a warning", 1: "with one warning"}.get(warnings, f"with {warnings} warnings")
+
+
+def table() -> str:
+    """All codes as a Markdown table, for the README."""
+    lines = ["| code | severity | raised when | limit | what to do |", "|---|---|---|---|---|"]
+    for rule in sorted(CODES.values(), key=lambda rule: (RANK[rule.severity], rule.code)):
+        cells = (f"`{rule.code}`", rule.severity, rule.fires, rule.limit, rule.remedy)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)
