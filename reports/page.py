@@ -19,6 +19,7 @@ from reports.units import plain
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
+    from markupsafe import Markup
 
 #: relative spreads that an axis may span, in both directions
 _SCALES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -32,7 +33,7 @@ class Spread:
 
     low: float  #: p5
     high: float  #: p95
-    left: float  #: of the 95 % interval
+    left: float  #: of the 95 % interval
     right: float
     words: str
 
@@ -103,9 +104,26 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        plain=plain, evidence=view.evidence, percent=units.percent, figure=units.figure, plus_minus=units.plus_minus
+        plain=plain,
+        prose=_prose,
+        evidence=view.evidence,
+        percent=units.percent,
+        figure=units.figure,
+        plus_minus=units.plus_minus,
     )
     return environment
+
+
+def _prose(text: str) -> Markup:
+    """A sentence, escaped, with what stands between backticks as code."""
+    from markupsafe import Markup, escape
+
+    parts = plain(text).split("`")
+    if len(parts) % 2 == 0:  # an odd number of backticks: one is just a backtick
+        return escape(plain(text))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else escape(part) for place, part in enumerate(parts)
+    )
 
 
 def _plots(report: Report) -> list[Plot]:
@@ -118,13 +136,13 @@ def _plots(report: Report) -> list[Plot]:
         ),
         Plot(
             "All-reduce by message size",
-            "Above: bytes that each link carried per second (busbw), with the 95 % interval. Below: time of one "
+            "Above: bytes that each link carried per second (busbw), with the 95 % interval. Below: time of one "
             "all-reduce; where it is flat, latency decides.",
             plots.sweep_plot(report) or "",
         ),
         Plot(
             "Network and disk",
-            "Rates as bars from zero, with the 95 % interval at their ends; times as the range from the 5th to the "
+            "Rates as bars from zero, with the 95 % interval at their ends; times as the range from the 5th to the "
             "95th percentile around the figure.",
             plots.links_plot(report) or "",
         ),
@@ -138,10 +156,11 @@ def _plots(report: Report) -> list[Plot]:
     return [plot for plot in drawings if plot.drawing]
 
 
-def _samples(report: Report) -> list[tuple[view.Row, str]]:
+def _samples(report: Report) -> list[tuple[view.Row, str, str]]:
+    """A row, the drawing of its samples and their range in words."""
     rows = [row for group in view.groups(report) for row in group.rows]
     drawn = [(row, plots.samples_plot(row.measurement, f"samples-{place}")) for place, row in enumerate(rows)]
-    return [(row, drawing) for row, drawing in drawn if drawing]
+    return [(row, drawing, plots.samples_words(row.measurement)) for row, drawing in drawn if drawing]
 
 
 def _scale(report: Report) -> float:

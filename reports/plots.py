@@ -84,9 +84,16 @@ def samples_plot(measurement: Measurement, name: str) -> str | None:
         axes.axhline(0, color=svg.MUTED, linewidth=0.8)
         svg.dots(axes, [x for x, _ in seen], [y for _, y in seen], colour=svg.ACCENT, diameter=2.4)
 
-    lowest, highest = min(y for _, y in seen), max(y for _, y in seen)
-    description = f"{len(measurement.samples)} samples, {lowest:+.1%} to {highest:+.1%} around the figure"
-    return svg.draw(name, f"Samples of {measurement.key}", description, 240, 60, paint)
+    return svg.draw(name, f"Samples of {measurement.key}", samples_words(measurement), 300, 60, paint)
+
+
+def samples_words(measurement: Measurement) -> str:
+    """How many samples there are and how far they reach: "64 samples, −1.6 % to +1.9 %"."""
+    value = measurement.value
+    if not value or not measurement.samples:
+        return "no samples"
+    low, high = (end / value - 1 for end in (min(measurement.samples), max(measurement.samples)))
+    return f"{len(measurement.samples)} samples, {low:+.1%} to {high:+.1%}".replace("%", " %").replace("-", "−")
 
 
 def latency_plot(report: Report) -> str | None:
@@ -258,7 +265,8 @@ def timeline_plot(report: Report) -> str | None:
     clock = [(one.at_s, one.clock_hz) for one in seen if one.clock_hz and 1e6 < one.clock_hz < 1e11]
     heat = [(one.at_s, one.temperature_c) for one in seen if one.temperature_c and 0 < one.temperature_c < 300]
     if len(busy) > 1:
-        panels.append(("load", lambda axes: _load(axes, busy, steal)))
+        stolen = any(part > 0.005 for _, part in steal)
+        panels.append(("load; dashed: taken by the host" if stolen else "load", lambda axes: _load(axes, busy, steal)))
     if len(clock) > 1:
         panels.append(("clock", lambda axes: _track(axes, clock, "Hz")))
     if len(heat) > 1:

@@ -184,8 +184,14 @@ def occasion(report: Report) -> str:
 
 
 def evidence(mapping: Mapping[str, Json]) -> str:
-    """Evidence in one line: "throttled_periods 203, periods 412"."""
-    return plain(", ".join(f"{name} {value_text(name, value)}" for name, value in mapping.items()))
+    """Evidence in one line: {"periods": 203, "memory_bytes": 1024} gives "periods 203, memory 1 KiB"."""
+    return plain(", ".join(f"{name_text(name)} {value_text(name, value)}" for name, value in mapping.items()))
+
+
+def name_text(name: str) -> str:
+    """The name of a context value in words; the unit at its end is said by the value."""
+    ending = next((ending for ending in _ENDINGS if name.endswith(ending) and ending not in ("_ratio", "_share")), "")
+    return plain(name.removesuffix(ending).replace("_", " "))
 
 
 def value_text(name: str, value: Json) -> str:
