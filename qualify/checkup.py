@@ -63,11 +63,11 @@ def check_data_folder(folder: Path, *, free_bytes: int | None, writable: bool) -
 
 def check_gpu(gpus: tuple[Gpu, ...], reason: str | None, *, nvidia_devices: int) -> Check:
     """Whether every NVIDIA device on the bus can be looked at; `reason` says why none could."""
-    if reason is None and len(gpus) >= nvidia_devices:
+    if gpus and len(gpus) >= nvidia_devices:
         names = ", ".join(f"{gpu.index}: {gpu.name or 'unknown'}" for gpu in gpus)
         return Check("gpu", ok=True, found=names)
     if nvidia_devices == 0:
-        return Check("gpu", ok=None, found=f"no NVIDIA device on the PCI bus; this is a CPU node ({reason})")
+        return Check("gpu", ok=None, found="no NVIDIA device on the PCI bus" + (f"; {reason}" if reason else ""))
     return Check(
         "gpu",
         ok=False,
