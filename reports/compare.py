@@ -203,7 +203,7 @@ def _judge(
     first: Measurement, second: Measurement, speedup: float | None, ci95: tuple[float, float] | None, tolerance: float
 ) -> tuple[Outcome, str]:
     if speedup is None:
-        return ("same", "") if first.value == second.value else ("unclear", "a figure of zero has no ratio")
+        return _judge_without_ratio(first, second)
     if ci95 is None:
         return "unclear", "too few samples for an interval"
     low, high = ci95
@@ -216,6 +216,18 @@ def _judge(
     if low <= 1 <= high:
         return "unclear", f"the intervals overlap, and leave room for more than {units.percent(tolerance, 2)}"
     return "unclear", f"a difference about as large as the tolerance of {units.percent(tolerance, 2)}"
+
+
+def _judge_without_ratio(first: Measurement, second: Measurement) -> tuple[Outcome, str]:
+    """Two figures of which one is zero, such as a loss: they differ when their intervals are apart."""
+    if first.value == second.value:
+        return "same", ""
+    if first.ci95 is None or second.ci95 is None:
+        return "unclear", "a figure of zero has no ratio, and there is no interval"
+    if first.ci95[0] <= second.ci95[1] and second.ci95[0] <= first.ci95[1]:
+        return "unclear", "the intervals overlap"
+    rises = second.ci95[0] > first.ci95[1]
+    return ("slower" if rises == lower_is_better(first.unit) else "faster"), "the intervals are apart"
 
 
 def _conditions(first: Measurement, second: Measurement) -> list[str]:

@@ -2,54 +2,74 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from functools import cache
 
-TITLES: Mapping[str, str] = {
-    "matmul": "Matrix product",
-    "memory": "Memory bandwidth",
-    "memlatency": "Memory latency",
-    "launch": "Cost of a call",
-    "hostlink": "Link to the host",
-    "peerlink": "Link between devices",
-    "allreduce": "All-reduce",
-    "network": "Network",
-    "disk": "Disk",
-    "stress": "Stress",
-}
+import kernels.benches
+from kernels.spec import Bench
+from qualify import registry
 
-#: by key, or by bench for all its other keys
 FORMULAS: Mapping[str, str] = {
-    "matmul": "2·M·N·K operations of a matrix product ÷ its time; data is N(0,1), verified by Freivalds' check.",
-    "matmul.int8": "2·M·N·K integer operations ÷ their time; the product is compared exactly.",
-    "memory": "Bytes read plus written, as the loop names them ÷ its time; arrays are ≥ 4 × the last-level cache.",
-    "memory.read": "Bytes read, 8 per element, ÷ the time of a sum over one array.",
-    "memory.write": "Bytes written, 8 per element, ÷ the time of filling one array.",
-    "memory.copy": "c[i] = a[i]: 16 bytes per element ÷ the time.",
-    "memory.scale": "b[i] = s·c[i]: 16 bytes per element ÷ the time.",
-    "memory.add": "c[i] = a[i] + b[i]: 24 bytes per element ÷ the time.",
-    "memory.triad": "a[i] = b[i] + s·c[i]: 24 bytes per element ÷ the time (STREAM).",
-    "memlatency": "Time of one random cycle through all lines (Sattolo) ÷ its steps; each load waits for the last.",
-    "memlatency.dram_4k": "As memlatency.dram, on 4 KiB pages: the difference is what translating addresses costs.",
-    "launch": "Time of one call that does nothing, through the runtime named.",
-    "allreduce": "Time of the slowest rank.",
-    "allreduce.busbw": "Size ÷ time × 2(n−1)/n: bytes each link of a ring carried per second; sums are exact.",
-    "allreduce.algbw": "Size of one rank's message ÷ time of the slowest rank.",
+    "matmul.fp64": "2·n³ operations ÷ time of an n×n product in double precision; N(0,1) data, checked by Freivalds.",
+    "matmul.fp32": "2·n³ operations ÷ time of an n×n product in single precision; N(0,1) data, checked by Freivalds.",
+    "matmul.bf16": "2·n³ operations ÷ time of an n×n product in bfloat16; N(0,1) data, checked by Freivalds.",
+    "matmul.int8": "2·n³ operations ÷ time of an n×n product of 8-bit integers, summed in 32 bits; checked exactly.",
+    "matmul.fp32_numba": "As matmul.fp32, by a blocked loop of our own: an independent check of the library.",
+    "memory.read": "Sum over a: 8 bytes per element ÷ time. Arrays are ≥ 4 × the last-level cache, here and below.",
+    "memory.write": "a[i] = s: 8 bytes per element ÷ time.",
+    "memory.copy": "c[i] = a[i]: 16 bytes per element ÷ time.",
+    "memory.scale": "b[i] = s·c[i]: 16 bytes per element ÷ time.",
+    "memory.add": "c[i] = a[i] + b[i]: 24 bytes per element ÷ time.",
+    "memory.triad": "a[i] = b[i] + s·c[i]: 24 bytes per element ÷ time, as STREAM counts.",
+    "memlatency.l1": "Time of a walk in random order ÷ its steps, each load waiting for the last; half of L1d.",
+    "memlatency.l2": "As memlatency.l1, over a set that fits the second-level cache alone.",
+    "memlatency.l3": "As memlatency.l1, over a set that fits the last-level cache alone.",
+    "memlatency.dram": "As memlatency.l1, over ≥ 4 × the last-level cache, on 2 MiB pages.",
+    "memlatency.dram_4k": "As memlatency.dram, on 4 KiB pages: the difference is the cost of translating addresses.",
+    "launch.sync": "Time of torch.add on one element, median over batches of calls.",
+    "launch.sync_p99": "Time of torch.add on one element, each call timed by itself: one in a hundred takes longer.",
+    "launch.numba": "Time of a compiled function that does next to nothing, median over batches of calls.",
+    "launch.numba_p99": "As launch.numba, each call timed by itself: one in a hundred takes longer.",
+    "allreduce.busbw": "Size ÷ time × 2(n−1)/n: bytes each link of a ring carried per second; the slowest rank counts.",
+    "allreduce.algbw": "Size of one rank's message ÷ time; the slowest rank counts.",
+    "allreduce.latency": "Time of an all-reduce of 8 bytes; the slowest rank counts.",
     "allreduce.pair": "As allreduce.busbw, between two ranks alone.",
-    "allreduce.latency": "Time of an all-reduce of 8 bytes, slowest rank.",
-    "network": "Bytes received ÷ time over TCP, measured by the far end.",
-    "network.rtt": "Time from sending one small TCP message to its echo.",
-    "disk": "Bytes or operations ÷ time with direct I/O, so that no cache of the system answers.",
-    "disk.sync": "Time until a small write is reported durable (fdatasync).",
-    "hostlink": "Bytes copied ÷ time.",
-    "peerlink": "Bytes copied ÷ time.",
+    "network.rtt": "Time from sending a small message to its echo, median.",
+    "network.rtt_p95": "Round trip that one in twenty exceeds.",
+    "network.rtt_p99": "Round trip that one in a hundred exceeds.",
+    "network.jitter": "Mean change from one round trip to the next.",
+    "network.down": "Bytes received ÷ time over TCP, as the receiver counts them, the slow start left out.",
+    "network.up": "Bytes received by the far end ÷ time over TCP, as it counts them, the slow start left out.",
+    "network.loaded_rtt": "Round trip beside a full flow minus the idle one, in the worse direction.",
+    "network.udp_loss": "Datagrams that did not come back ÷ datagrams sent; Wilson's interval.",
+    "network.udp_jitter": "Mean change of the one-way delay from one datagram to the next.",
+    "disk.read": "Bytes ÷ time of reading in sequence with direct I/O, several requests in flight.",
+    "disk.write": "Bytes ÷ time of writing in sequence with direct I/O, several requests in flight.",
+    "disk.rand_read": "4 KiB reads at random places ÷ time, with direct I/O, many in flight.",
+    "disk.rand_write": "4 KiB writes at random places ÷ time, with direct I/O, many in flight.",
+    "disk.sync_p99": "Time until a 4 KiB write is durable (fdatasync); one in a hundred takes longer.",
 }
 
 
 def title(bench: str) -> str:
-    """A few words for a bench; a bench unknown here goes by its own name."""
-    return TITLES.get(bench, bench)
+    """A few words for a bench; one that this version does not have goes by its own name."""
+    return _benches()[bench].title if bench in _benches() else bench
 
 
 def of(key: str) -> str:
-    """The formula behind a figure; empty when this version does not know it."""
-    return FORMULAS.get(key) or FORMULAS.get(key.partition(".")[0], "")
+    """The formula behind a figure, or what its bench says of itself; empty when this version does not know it."""
+    if key in FORMULAS:
+        return FORMULAS[key]
+    bench = _benches().get(key.partition(".")[0])
+    module = sys.modules.get(next(iter(bench.open.values())).__module__) if bench and bench.open else None
+    return (module.__doc__ or "").strip().partition("\n")[0] if module else ""
+
+
+@cache
+def _benches() -> Mapping[str, Bench]:
+    """The benches of this version; none when one of them cannot be loaded, for a report must be shown all the same."""
+    try:
+        return registry.load(kernels.benches, "BENCH")
+    except (registry.PluginError, ImportError):
+        return {}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from qualify import codec
 from qualify.records import Measurement, Report
-from reports import facts, meanings, plots, svg, units, view
+from reports import facts, meanings, plots, svg, timeline, units, view
 from reports.units import plain
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def page(report: Report) -> str:
         machine=view.machine(report),
         occasion=view.occasion(report),
         counted=view.counted(report),
-        findings=view.ordered_findings(report),
+        notices=view.notices(report),
         groups=[(group, meanings.title(group.bench)) for group in view.groups(report)],
         gaps=view.gaps(report),
         strengths=view.strengths(report),
@@ -149,7 +149,7 @@ def _plots(report: Report) -> list[Plot]:
         Plot(
             "The run",
             "Load of all CPUs and the core clock, with a band for each benchmark.",
-            plots.timeline_plot(report) or "",
+            timeline.timeline_plot(report) or "",
             wide=True,
         ),
     )

@@ -7,7 +7,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from qualify.records import Finding, Report, Severity, Verdict
+from qualify.records import Report, Severity, Verdict
 from reports import units, view
 from reports.units import plain
 
@@ -17,6 +17,8 @@ _VERDICT_STYLES: dict[Verdict, str] = {
     "unknown": "bold yellow",
 }
 _SEVERITY_STYLES: dict[Severity, str] = {"failure": "bold red", "warning": "bold yellow", "info": "bold cyan"}
+
+_MOST_LINES = 5  #: of reasons, and of findings that have the same remedy
 
 
 def table(report: Report, console: Console) -> None:
@@ -40,8 +42,9 @@ def _head(report: Report, console: Console) -> None:
     if report.partial:
         title.append("  interrupted: a partial report", style="default")
     console.print(title)
-    for reason in report.reasons:
+    for reason in report.reasons[:_MOST_LINES]:
         _print(Text(plain(reason)), console)
+    _more(len(report.reasons), console, indent=2)
     console.print(Text(view.machine(report), style="dim"))
     console.print(Text(view.occasion(report), style="dim"))
 
@@ -103,24 +106,26 @@ def _gaps(report: Report, console: Console) -> None:
 
 
 def _findings(report: Report, console: Console) -> None:
-    findings = view.ordered_findings(report)
-    if not findings:
-        _title("Findings", console, "none")
-        return
-    _title("Findings", console)
-    for finding in findings:
-        _print(_finding_head(finding), console)
-        _print(Text(plain(finding.text)), console, indent=4)
-        _print(Text(f"Remedy: {plain(finding.remedy)}", style="italic"), console, indent=4)
+    notices = view.notices(report)
+    _title("Findings", console, "" if notices else "none")
+    for notice in notices:
+        many = f"  {len(notice.lines)} times" if len(notice.lines) > 1 else ""
+        head = (
+            (notice.severity.upper(), _SEVERITY_STYLES[notice.severity]),
+            (f" {notice.code}", "bold"),
+            (many, "dim"),
+        )
+        _print(Text.assemble(*head), console)
+        for line in notice.lines[:_MOST_LINES]:
+            _print(Text.assemble(line.text, (f"  [{line.about}]" if line.about else "", "dim")), console, indent=4)
+        _more(len(notice.lines), console, indent=4)
+        _print(Text.assemble(("Remedy: ", "italic"), notice.remedy), console, indent=4)
 
 
-def _finding_head(finding: Finding) -> Text:
-    about = [plain(part) for part in (finding.key, finding.confirmed) if part]
-    return Text.assemble(
-        (finding.severity.upper(), _SEVERITY_STYLES[finding.severity]),
-        (f" {plain(finding.code)}", "bold"),
-        (f"  {', '.join(about)}" if about else "", "dim"),
-    )
+def _more(count: int, console: Console, *, indent: int) -> None:
+    """Say how many lines were left out; the page has them all."""
+    if count > _MOST_LINES:
+        _print(Text(f"… and {count - _MOST_LINES} more", style="dim"), console, indent=indent)
 
 
 def _score(report: Report, console: Console) -> None:

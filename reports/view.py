@@ -34,6 +34,25 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One finding."""
+
+    text: str
+    about: str  #: "matmul.fp32, seen 2 of 3"
+    evidence: str  #: what the text does not say
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Findings that ask for the same remedy."""
+
+    severity: Severity
+    code: str
+    lines: tuple[Line, ...]
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
     """Figures that are missing for the same reason."""
 
@@ -89,7 +108,7 @@ def row(measurement: Measurement, report: Report) -> Row:
         measurement=measurement,
         number=number,
         unit=unit,
-        spread=units.plus_minus(value, measurement.ci95),
+        spread=_spread(value, measurement),
         ratio=ratio,
         share="" if ratio is None else units.percent(ratio, 2 if ratio < 0.995 else 3),
         expected="" if metric is None else units.figure(metric.expected, plain(metric.unit)),
@@ -98,10 +117,17 @@ def row(measurement: Measurement, report: Report) -> Row:
     )
 
 
+def _spread(value: float, measurement: Measurement) -> str:
+    if value == 0 and measurement.ci95 is not None:  # a loss of nothing: how much it may be all the same
+        return f"≤{units.figure(measurement.ci95[1], plain(measurement.unit))}"
+    return units.plus_minus(value, measurement.ci95)
+
+
 def note(measurement: Measurement) -> str:
     """What explains a figure: "streaming, 512 MiB; not settled: time ran out"."""
     context = measurement.context
-    parts = [text for text in (_word(context, name) for name in _EXPLAINING) if text]
+    shown = [name for name in _EXPLAINING if not (measurement.series and name == measurement.axis)]
+    parts = [text for text in (_word(context, name) for name in shown) if text]
     if measurement.statistic != "median":
         parts.insert(0, plain(measurement.statistic))
     if measurement.series:
@@ -112,6 +138,8 @@ def note(measurement: Measurement) -> str:
     if measurement.converged is False:
         stop = _STOPS.get(str(context.get("stopped_by")))
         remarks.append(f"not settled: {stop}" if stop else "not settled")
+    if isinstance(context.get("note"), str):
+        remarks.append(plain(str(context["note"])))
     if measurement.attempts:
         remarks.append(f"measured {len(measurement.attempts) + 1} times")
     return "; ".join(remarks)
@@ -120,14 +148,13 @@ def note(measurement: Measurement) -> str:
 #: context that a reader wants beside the figure, and how its value is said
 _EXPLAINING: Mapping[str, str] = {
     "variant": "{}",
-    "library": "{}",
     "ranks": "{} ranks",
     "size_bytes": "size",
     "working_set_bytes": "size",
     "page_bytes": "page",
     "filesystem": "{}",
     "tool": "{}",
-    "peer": "with {}",
+    "locality": "{}",
 }
 
 
@@ -149,9 +176,25 @@ def unscored(report: Report) -> tuple[str, ...]:
     return tuple(plain(one.key) for one in report.measurements if one.value is not None and one.key in missing)
 
 
-def ordered_findings(report: Report) -> tuple[Finding, ...]:
-    """What must be mended first comes first; otherwise in the order found."""
-    return tuple(sorted(report.findings, key=lambda finding: SEVERITIES.index(finding.severity)))
+def notices(report: Report) -> tuple[Notice, ...]:
+    """Findings with the same remedy together; what must be mended first comes first, otherwise in the order found."""
+    found: dict[tuple[int, str, str], list[Finding]] = {}
+    for finding in sorted(report.findings, key=lambda one: SEVERITIES.index(one.severity)):
+        kind = (SEVERITIES.index(finding.severity), finding.code, finding.remedy)
+        found.setdefault(kind, []).append(finding)
+    return tuple(_notice(tuple(alike)) for alike in found.values())
+
+
+def _notice(alike: tuple[Finding, ...]) -> Notice:
+    first = alike[0]
+    lines = tuple(_line(finding) for finding in alike)
+    return Notice(severity=first.severity, code=plain(first.code), lines=lines, remedy=plain(first.remedy))
+
+
+def _line(finding: Finding) -> Line:
+    about = [plain(finding.key or ""), f"seen {plain(finding.confirmed)}" if finding.confirmed else ""]
+    unsaid = {name: value for name, value in finding.evidence.items() if str(value) not in finding.text}
+    return Line(text=plain(finding.text), about=", ".join(part for part in about if part), evidence=evidence(unsaid))
 
 
 def counted(report: Report) -> str:

@@ -42,11 +42,11 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 #: key, unit, centre, relative spread, samples, context, version
 _FIGURES: tuple[tuple[str, str, float, float, int, dict[str, Any]], ...] = (
-    ("matmul.fp64", "FLOP/s", 812e9, 0.006, 64, {"shape": [4096, 4096, 4096], "library": "torch"}),
-    ("matmul.fp32", "FLOP/s", 1.63e12, 0.007, 82, {"shape": [4096, 4096, 4096], "library": "torch"}),
-    ("matmul.bf16", "FLOP/s", 3.11e12, 0.009, 90, {"shape": [4096, 4096, 4096], "library": "torch"}),
-    ("matmul.int8", "OP/s", 5.92e12, 0.011, 97, {"shape": [4096, 4096, 4096], "library": "torch"}),
-    ("matmul.fp32_blocked", "FLOP/s", 411e9, 0.008, 40, {"shape": [1024, 1024, 1024], "library": "numba"}),
+    ("matmul.fp64", "FLOP/s", 812e9, 0.006, 64, {"shape": [4096, 4096, 4096], "variant": "torch 4096"}),
+    ("matmul.fp32", "FLOP/s", 1.63e12, 0.007, 82, {"shape": [4096, 4096, 4096], "variant": "torch 4096"}),
+    ("matmul.bf16", "FLOP/s", 3.11e12, 0.009, 90, {"shape": [4096, 4096, 4096], "variant": "torch 4096"}),
+    ("matmul.int8", "OP/s", 5.92e12, 0.011, 97, {"shape": [4096, 4096, 4096], "variant": "torch 4096"}),
+    ("matmul.fp32_numba", "FLOP/s", 411e9, 0.008, 40, {"shape": [1024, 1024, 1024], "variant": "numba 1024"}),
     ("memory.read", "B/s", 151.2e9, 0.012, 210, {}),
     ("memory.write", "B/s", 118.4e9, 0.013, 190, {"variant": "streaming"}),
     ("memory.copy", "B/s", 132.0e9, 0.012, 171, {"variant": "streaming"}),
@@ -58,17 +58,17 @@ _FIGURES: tuple[tuple[str, str, float, float, int, dict[str, Any]], ...] = (
     ("memlatency.l3", "s", 13.4 * NS, 0.010, 100, {"working_set_bytes": 16 * MIB}),
     ("memlatency.dram", "s", 98.2 * NS, 0.008, 60, {"working_set_bytes": 512 * MIB, "page_bytes": 2 * MIB}),
     ("memlatency.dram_4k", "s", 131.0 * NS, 0.010, 60, {"working_set_bytes": 512 * MIB, "page_bytes": 4 * KIB}),
-    ("launch.dispatch", "s", 312 * NS, 0.02, 400, {}),
-    ("launch.torch", "s", 1.42e-6, 0.03, 400, {}),
-    ("network.rtt", "s", 24.6e-6, 0.06, 200, {"peer": "127.0.0.1:5201 (a server started for the run)"}),
-    ("network.rtt_loaded", "s", 71.0e-6, 0.10, 120, {}),
+    ("launch.numba", "s", 312 * NS, 0.02, 400, {}),
+    ("launch.sync", "s", 1.42e-6, 0.03, 400, {}),
+    ("network.rtt", "s", 24.6e-6, 0.06, 200, {"peer": "127.0.0.1:41873", "locality": "loopback"}),
+    ("network.loaded_rtt", "s", 71.0e-6, 0.10, 120, {}),
     ("network.down", "B/s", 5.8e9, 0.02, 30, {"tool": "libiperf 3.12"}),
     ("network.up", "B/s", 5.7e9, 0.02, 30, {"tool": "libiperf 3.12"}),
     ("disk.read", "B/s", 2.9e9, 0.02, 60, {"filesystem": "ext4", "direct": True}),
     ("disk.write", "B/s", 2.1e9, 0.03, 60, {"filesystem": "ext4", "direct": True}),
-    ("disk.random_read", "IO/s", 182e3, 0.02, 60, {"filesystem": "ext4", "direct": True}),
-    ("disk.random_write", "IO/s", 96e3, 0.03, 60, {"filesystem": "ext4", "direct": True}),
-    ("disk.sync", "s", 410e-6, 0.15, 200, {"filesystem": "ext4"}),
+    ("disk.rand_read", "IO/s", 182e3, 0.02, 60, {"filesystem": "ext4", "direct": True}),
+    ("disk.rand_write", "IO/s", 96e3, 0.03, 60, {"filesystem": "ext4", "direct": True}),
+    ("disk.sync_p99", "s", 410e-6, 0.15, 200, {"filesystem": "ext4"}),
 )
 _EXPECTED = {
     "matmul.fp64": (883e9, "16 cores × 3.45 GHz × 16 FLOP/cycle"),
@@ -290,7 +290,7 @@ def score(found: tuple[Measurement, ...]) -> Score:
             ratio=ratio,
         )
     detail = {
-        "train-llm": Capability(
+        "general": Capability(
             value=104.2,
             ci95=(103.1, 105.4),
             weights={"matmul.bf16": 0.6, "memory.triad": 0.25, "allreduce.busbw": 0.15},
@@ -299,7 +299,7 @@ def score(found: tuple[Measurement, ...]) -> Score:
         "hpc-fp64": Capability(
             value=97.8, ci95=(96.9, 98.8), weights={"matmul.fp64": 0.6, "memory.triad": 0.4}, missing=()
         ),
-        "data-heavy": Capability(
+        "data-preparation": Capability(
             value=None,
             ci95=None,
             weights={"memory.triad": 0.4, "disk.read": 0.3, "hostlink.h2d": 0.3},
