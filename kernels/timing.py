@@ -14,7 +14,7 @@ from kernels.spec import BenchError, Case, DeviceKind, Reading, Statistic, Unit,
 TAILS: frozenset[Statistic] = frozenset({"p95", "p99"})
 TAIL_SAMPLES = 1000  # a p99 has an interval from 368 samples on; 1000 put ten of them beyond it
 WINDOW = 5  # batches whose median must hold still before sampling starts
-TRIAL_PART = 0.3  # of a case's time, to find its best variant
+TRIAL_PART = 0.3  # of what a case has left after its first calls, to find its best variant
 WARM_PART = 0.25  # of what is left then, at most
 
 
@@ -102,10 +102,12 @@ def measure(case: Case, timer: Timer, effort: Effort, budget_s: float) -> tuple[
         BenchError: a sample took no time at all, or the clock ran backwards.
     """
     until = timer.now() + budget_s
+    checking_s = 0.0
     for variant in case.variants:
         _run(variant, timer, 1)
-        variant.check()
-    best, trials = _choose(case, timer, min(until, timer.now() + budget_s * TRIAL_PART))
+        checking_s = max(checking_s, _check(variant, timer))
+    until -= checking_s  # the last check is part of the case's time
+    best, trials = _choose(case, timer, timer.now() + max(0.0, until - timer.now()) * TRIAL_PART)
     found = sample(best, case, timer, effort, until)
     best.check()
     context: dict[str, object] = {
@@ -119,6 +121,13 @@ def measure(case: Case, timer: Timer, effort: Effort, budget_s: float) -> tuple[
         context |= {"variant": best.label, "variants": trials}
     readings = (Reading(key=case.key, unit=case.unit, work=best.work, statistic=case.statistic), *case.also)
     return tuple(_figure(case, reading, found, context) for reading in readings)
+
+
+def _check(variant: Variant, timer: Timer) -> float:
+    """Check a variant's result; the seconds that took."""
+    start = timer.now()
+    variant.check()
+    return timer.now() - start
 
 
 def sample(variant: Variant, case: Case, timer: Timer, effort: Effort, until: float) -> Sampled:

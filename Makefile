@@ -1,0 +1,36 @@
+# Each target makes what it needs: `make up` and `make test` are all a fresh clone wants.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+SOURCES := gridmark.py kernels qualify scheduler server reports tests
+
+.PHONY: up test lint bench clean
+
+up: $(INSTALLED)
+	$(BIN)/gridmark qualify --profile quick --html gridmark-report.html; code=$$?; \
+	echo "report: $(CURDIR)/gridmark-report.html"; exit $$code
+
+test: $(INSTALLED)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/mypy
+
+# side by side with C, torch, numpy and iperf3 on this machine; writes reports/samples/bench-cpu.json
+bench: $(INSTALLED)
+	$(BIN)/python -m tests.bench
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "gridmark needs python3 >= 3.11, found $$($(PYTHON) --version); set PYTHON=..." >&2; exit 3; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[node,server,dev]'
+	touch $@
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist gridmark-report.html

@@ -1,0 +1,127 @@
+"""The one console command: a lazy group of verbs, each loaded from its room only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from qualify.records import Report
+
+#: verb -> (where it is defined, one line of help); the modules are imported when the verb is called
+VERBS = {
+    "qualify": ("qualify.cli:qualify", "Measure this machine, check it, score it and print the report."),
+    "peer": ("qualify.cli:peer", "Be the far end of another machine's network benchmark."),
+    "doctor": ("qualify.cli:doctor", "Say what in this installation or machine stands in the way."),
+    "report": ("reports.cli:report", "Show, draw and compare reports."),
+}
+#: packages of the extras, and the extra that brings each
+EXTRA_OF = {
+    **dict.fromkeys(("numpy", "numba", "torch", "psutil", "pynvml", "iperf3", "matplotlib", "jinja2"), "node"),
+    **dict.fromkeys(("fastapi", "uvicorn", "sqlite_utils", "cryptography"), "server"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Presenter:
+    """How a report is shown; handed to the verbs, so that qualify need not know reports."""
+
+    def table(self, report: Report, console: Console) -> None:
+        """Print `report` for people."""
+        from reports import terminal
+
+        terminal.table(report, console)
+
+    def page(self, report: Report) -> str:
+        """One self-contained HTML page."""
+        from reports import page
+
+        return page.page(report)
+
+
+class LazyGroup(click.Group):
+    """Knows its verbs by name and imports only the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The verbs in the order a newcomer meets them."""
+        del ctx
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the verb's room; None for an unknown verb."""
+        del ctx
+        if cmd_name not in VERBS:
+            return None
+        module, _, attribute = VERBS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with a suggestion for a mistyped verb."""
+        import difflib
+
+        if args and args[0] not in VERBS:
+            near = difflib.get_close_matches(args[0], VERBS, n=1)
+            hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(VERBS)}"
+            ctx.fail(f"unknown command {args[0]!r}{hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of verbs without importing any of them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(verb, text) for verb, (_, text) in VERBS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="gridmark", message="gridmark %(version)s")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Measure a node, check it, score it and report it.
+
+    stdout carries data (--json: one JSON document), stderr carries words. Exit codes: 0 good, 1 the answer is no,
+    2 usage, 3 could not be done.
+
+    Example: gridmark qualify --html report.html
+    """
+    from qualify.doctor import ensure_owned
+
+    ensure_owned()
+    ctx.obj = Presenter()
+
+
+def main() -> None:
+    """The console script: every way to fail ends in one sentence and the right exit code."""
+    try:
+        cli(prog_name="gridmark")
+    except ModuleNotFoundError as error:
+        _fail(_missing(error))
+    except RuntimeError as error:
+        # qualify.doctor.ShadowedError: another distribution's package stands in the place of ours
+        if type(error).__name__ != "ShadowedError":
+            raise
+        _fail(str(error))
+
+
+def _missing(error: ModuleNotFoundError) -> str:
+    name = (error.name or "").partition(".")[0]
+    if name in EXTRA_OF:
+        return f"needs the package {name}, which is not installed; pip install 'gridmark[{EXTRA_OF[name]}]'"
+    return f"{error}; the installation is incomplete, install gridmark again into an environment of its own"
+
+
+def _fail(sentence: str) -> None:
+    click.echo(f"gridmark: {sentence}", err=True)
+    sys.exit(3)
+
+
+if __name__ == "__main__":
+    main()

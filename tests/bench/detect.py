@@ -1,0 +1,141 @@
+"""Does a qualification see what it should, and nothing else? Whole runs of the command, clean and disturbed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+QUOTA_PART = 0.5
+SLOWER = 0.05
+SLOW_KEY = "matmul.fp32"
+#: codes that each disturbance may rightly raise; one of them must be there
+EXPECTED = {
+    "quota": {"CPU_QUOTA", "CGROUP_THROTTLED"},
+    "load": {"NOISY_NEIGHBOUR"},
+    "slower": {"BELOW_HISTORY", "BELOW_REFERENCE"},
+}
+#: true facts about a machine, not about a run; everything else of weight in a clean run is a false alarm
+BAD = {"warning", "failure"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One qualification."""
+
+    kind: str
+    report: dict[str, Any]
+
+    def codes(self, severities: Sequence[str] = ("info", "warning", "failure")) -> set[str]:
+        return {finding["code"] for finding in self.report["findings"] if finding["severity"] in severities}
+
+    def value(self, key: str) -> float | None:
+        for measurement in self.report["measurements"]:
+            if measurement["key"] == key:
+                value = measurement["value"]
+                return None if value is None else float(value)
+        return None
+
+
+def qualify(data: Path, *, kind: str, keep: bool, main: str = "", **popen: Any) -> Run:
+    """One quick run of the real command with its history in `data`."""
+    patch = main or "from gridmark import main"
+    arguments = ["qualify", "--json", "--profile", "quick", "--workdir", str(data), *([] if keep else ["--no-keep"])]
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.argv[1:] = {arguments!r}\n{patch}\nmain()"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "GRIDMARK_DATA": str(data)},
+        check=False,
+        **popen,
+    )
+    if not done.stdout:
+        raise RuntimeError(f"the command printed nothing: {done.stderr[-500:]}")
+    return Run(kind, json.loads(done.stdout))
+
+
+def slower(data: Path) -> Run:
+    """A run in which one case's calls last 5 % longer."""
+    patch = (
+        "import sys; from qualify import run; "
+        f"run.CHILD = (sys.executable, '-m', 'tests.bench.slow_child', {SLOW_KEY!r}, {str(SLOWER)!r})\n"
+        "from gridmark import main"
+    )
+    return qualify(data, kind="slower", keep=False, main=patch)
+
+
+def loaded(data: Path) -> Run:
+    """A run beside a busy loop on one core."""
+    core = min(os.sched_getaffinity(0))
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", f"import os; os.sched_setaffinity(0, {{{core}}})\nwhile 1: pass"]
+    ) as busy:
+        try:
+            return qualify(data, kind="load", keep=False)
+        finally:
+            busy.kill()
+
+
+def limited(data: Path) -> Run:
+    """A run in a cgroup that may use half of the CPUs."""
+    cpus = len(os.sched_getaffinity(0)) * QUOTA_PART
+    with quota(cpus) as enter:
+        return qualify(data, kind="quota", keep=False, preexec_fn=enter)
+
+
+@contextlib.contextmanager
+def quota(cpus: float) -> Iterator[Callable[[], None]]:
+    """A new cgroup with a quota of `cpus`; yields what moves the calling process into it. Needs root."""
+    v1, v2 = Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup")
+    base = v1 if (v1 / "cpu.cfs_quota_us").exists() else v2
+    folder = base / f"gridmark-bench-{os.getpid()}"
+    folder.mkdir()
+    try:
+        if base == v1:
+            (folder / "cpu.cfs_quota_us").write_text(str(int(cpus * 100_000)))
+        else:
+            (folder / "cpu.max").write_text(f"{int(cpus * 100_000)} 100000")
+
+        def enter() -> None:
+            (folder / "cgroup.procs").write_text(str(os.getpid()))
+
+        yield enter
+    finally:
+        folder.rmdir()
+
+
+def rounds(clean: int = 20, disturbed: int = 5, tell: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
+    """`clean` quiet runs, which make the history, then `disturbed` of each disturbance, in turn."""
+    with tempfile.TemporaryDirectory(dir=ROOT) as folder:
+        data = Path(folder)
+        quiet: list[Run] = []
+        for number in range(clean):
+            quiet.append(qualify(data, kind="clean", keep=True))
+            tell(f"clean {number + 1}/{clean}: {sorted(quiet[-1].codes(tuple(BAD))) or 'nothing'}")
+        others: list[Run] = []
+        for number in range(disturbed):
+            for act in (limited, loaded, slower):
+                others.append(act(data))
+                tell(f"{others[-1].kind} {number + 1}/{disturbed}: {sorted(others[-1].codes())}")
+    return {"clean": quiet, "disturbed": others}
+
+
+def summary(found: dict[str, list[Run]]) -> dict[str, Any]:
+    """How often each disturbance was seen by its code, and what the clean runs raised."""
+    raised = [sorted(run.codes(tuple(BAD))) for run in found["clean"]]
+    rows: dict[str, Any] = {
+        "clean": {"runs": len(raised), "with_a_finding": sum(bool(codes) for codes in raised), "codes": raised}
+    }
+    for kind, codes in EXPECTED.items():
+        runs = [run for run in found["disturbed"] if run.kind == kind]
+        rows[kind] = {"runs": len(runs), "seen": sum(bool(run.codes() & codes) for run in runs)}
+    return rows
