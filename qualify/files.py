@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,9 +81,19 @@ class Files:
 
 
 def number(text: str | None) -> int | None:
-    """The whole number in `text` (decimal, may be negative); None when it is anything else."""
+    """The whole number in `text` (decimal, may be negative, of 64 bits); None when it is anything else."""
     digits = (text or "").strip()
-    return int(digits) if digits.removeprefix("-").isdecimal() else None
+    # 20 digits write the largest count a kernel has; int() itself refuses some thousands
+    return int(digits) if digits.removeprefix("-").isdecimal() and len(digits) <= 20 else None
+
+
+def real(text: str | None) -> float | None:
+    """The finite number in `text`; None when it is anything else, nan and inf among it."""
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
 
 
 def pairs(lines: tuple[str, ...], separator: str | None = None) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kernels.cpu import topology
-from qualify.files import Files, number, pairs
+from qualify.files import Files, number, pairs, real
 from qualify.records import Cpu, Memory, Nic
 
 CPUS = "/sys/devices/system/cpu"
@@ -128,10 +128,8 @@ def _base_hz(files: Files, policies: list[str], first: dict[str, str]) -> float 
         told = nominal * 1e6 if nominal else None
     if told is None and "constant_tsc" in first.get("flags", "").split():
         # an invariant time-stamp counter ticks at the base clock, and Linux prints twice its MHz as bogomips
-        try:
-            told = float(first.get("bogomips", "")) / 2 * 1e6
-        except ValueError:
-            return None
+        bogomips = real(first.get("bogomips"))
+        told = bogomips / 2 * 1e6 if bogomips else None
     return told or None
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from qualify.files import Files
+from qualify.files import Files, number, real
 from qualify.records import Load
 
 FOREIGN_CPUS = 0.10  #: a process that takes more of one CPU than this is named
@@ -56,9 +56,10 @@ def cpu_time(files: Files) -> CpuTime | None:
 def parse_cpu_time(stat: str) -> CpuTime | None:
     """The counters of the first line of /proc/stat: "cpu  user nice system idle iowait irq softirq steal …"."""
     fields = stat.partition("\n")[0].split()
-    if len(fields) < 9 or fields[0] != "cpu" or not all(field.isdecimal() for field in fields[1:9]):
+    counts = [count for field in fields[1:9] if (count := number(field)) is not None]
+    if len(counts) < 8 or fields[0] != "cpu":
         return None
-    user, nice, system, idle, iowait, irq, softirq, steal = (int(field) for field in fields[1:9])
+    user, nice, system, idle, iowait, irq, softirq, steal = counts
     return CpuTime(busy=user + nice + system + irq + softirq, idle=idle, iowait=iowait, steal=steal)
 
 
@@ -126,14 +127,14 @@ def watch(
 def _foreign(before: Mapping[int, Process], after: Mapping[int, Process], *, pid: int, ticks: float) -> tuple[str, ...]:
     own = _kin(after, pid)
     busy = []
-    for number, process in after.items():
-        earlier = before.get(number)
+    for other, process in after.items():
+        earlier = before.get(other)
         same = earlier is not None and earlier.started == process.started
         used = process.used - (earlier.used if earlier is not None and same else 0)
-        if number not in own and ticks > 0 and used / ticks > FOREIGN_CPUS:
-            busy.append((used / ticks, number, process.name))
+        if other not in own and ticks > 0 and used / ticks > FOREIGN_CPUS:
+            busy.append((used / ticks, other, process.name))
     busy.sort(reverse=True)
-    return tuple(f"{name} (pid {number}) {cpus * 100:.0f} %" for cpus, number, name in busy[:NAMED_MAX])
+    return tuple(f"{name} (pid {other}) {cpus * 100:.0f} %" for cpus, other, name in busy[:NAMED_MAX])
 
 
 def _kin(running: Mapping[int, Process], pid: int) -> set[int]:
@@ -143,8 +144,8 @@ def _kin(running: Mapping[int, Process], pid: int) -> set[int]:
         above = running[above].parent
         kin.add(above)
     children: dict[int, list[int]] = {}
-    for number, process in running.items():
-        children.setdefault(process.parent, []).append(number)
+    for other, process in running.items():
+        children.setdefault(process.parent, []).append(other)
     below = [pid]
     while below:
         fresh = [child for child in children.get(below.pop(), []) if child not in kin]
@@ -175,20 +176,13 @@ def _pressure(files: Files, resource: str) -> float | None:
             for field in line.split():
                 name, _, value = field.partition("=")
                 if name == "avg10":
-                    percent = _float(value)
+                    percent = real(value)
                     return None if percent is None else round(percent / 100, 6)
     return None
 
 
 def _load_1m(files: Files) -> float | None:
-    return _float((files.text("/proc/loadavg") or "").partition(" ")[0])
-
-
-def _float(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
+    return real((files.text("/proc/loadavg") or "").partition(" ")[0])
 
 
 def ticks_per_s() -> int:

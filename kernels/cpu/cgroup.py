@@ -88,7 +88,7 @@ def _quota(folder: Path) -> float | None:
     fields = _text(folder / "cpu.max").split()
     if not fields:
         fields = [_text(folder / "cpu.cfs_quota_us").strip(), _text(folder / "cpu.cfs_period_us").strip()]
-    if len(fields) < 2 or not fields[0].isdigit() or not fields[1].isdigit() or int(fields[1]) == 0:
+    if len(fields) < 2 or not fields[0].isdecimal() or not fields[1].isdecimal() or int(fields[1]) == 0:
         return None  # "max" in v2, -1 in v1, or no such files
     return int(fields[0]) / int(fields[1])
 
@@ -109,12 +109,12 @@ def _memory(folder: Path) -> tuple[int, int] | None:
 def _inactive_file(folder: Path) -> int:
     values = dict(line.split(" ", 1) for line in _text(folder / "memory.stat").splitlines() if " " in line)
     value = values.get("total_inactive_file", values.get("inactive_file", "0"))
-    return int(value) if value.isdigit() else 0
+    return int(value) if value.isdecimal() else 0
 
 
 def _count(path: Path) -> int | None:
     text = _text(path).strip()
-    return int(text) if text.isdigit() else None
+    return int(text) if text.isdecimal() else None
 
 
 def _text(path: Path) -> str:

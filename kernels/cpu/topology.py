@@ -25,6 +25,7 @@ ARM_PARTS = {
     (0xC0, 0xAC3): "Ampere-1",
     (0xC0, 0xAC4): "Ampere-1a",
 }
+MAX_CPU = (1 << 16) - 1  #: more than any kernel is built for
 SIZE_SUFFIX = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
@@ -90,12 +91,12 @@ def read(*, root: Path = Path("/"), affinity: Iterable[int] | None = None) -> To
 
 
 def cpu_list(text: str) -> tuple[int, ...]:
-    """The CPU numbers of a kernel list such as "0-3,8"."""
+    """The CPU numbers of a kernel list such as "0-3,8"; malformed parts and impossible numbers are left out."""
     numbers: list[int] = []
     for part in text.strip().split(","):
-        low, _, high = part.partition("-")
-        if low.strip().isdigit():
-            numbers.extend(range(int(low), int(high or low) + 1))
+        low, dash, high = (piece.strip() for piece in part.partition("-"))
+        if low.isdecimal() and (high.isdecimal() or not dash):
+            numbers.extend(range(int(low), min(int(high or low), MAX_CPU) + 1))
     return tuple(numbers)
 
 
@@ -128,11 +129,11 @@ def _caches(root: Path, cpu: int) -> tuple[_Cache, ...]:
     found = []
     for folder in (root / f"sys/devices/system/cpu/cpu{cpu}/cache").glob("index*"):
         level, size = _text(folder / "level").strip(), _bytes(_text(folder / "size"))
-        if not level.isdigit() or size is None or _text(folder / "type").strip() == "Instruction":
+        if not level.isdecimal() or size is None or _text(folder / "type").strip() == "Instruction":
             continue
         line = _text(folder / "coherency_line_size").strip()
         shared = cpu_list(_text(folder / "shared_cpu_list")) or (cpu,)
-        found.append(_Cache(int(level), size, int(line) if line.isdigit() and int(line) else None, shared))
+        found.append(_Cache(int(level), size, int(line) if line.isdecimal() and int(line) else None, shared))
     return tuple(sorted(found, key=lambda cache: cache.level))
 
 
@@ -150,7 +151,7 @@ def _available(root: Path, limits: cgroup.Limits) -> int | None:
     for line in _text(root / "proc/meminfo").splitlines():
         name, _, value = line.partition(":")
         amount = value.split()
-        if name == "MemAvailable" and amount and amount[0].isdigit():
+        if name == "MemAvailable" and amount and amount[0].isdecimal():
             known.append(int(amount[0]) << 10)  # the file says kB and means KiB
     return min(known, default=None)
 
@@ -181,7 +182,7 @@ def _bytes(text: str) -> int | None:
     """The bytes of a sysfs size such as "32K"; None for an empty, malformed or zero one."""
     text = text.strip()
     digits = text.rstrip("KMG")
-    if not digits.isdigit():
+    if not digits.isdecimal():
         return None
     return int(digits) * SIZE_SUFFIX.get(text[len(digits) :], 1) or None
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from qualify.files import Files, number, pairs
+from qualify.files import Files, number, pairs, real
 from tests.machines import lay, link
 
 
@@ -49,11 +49,30 @@ def test_a_link_is_told_as_it_stands(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("42", 42), ("-1\n", -1), ("0", 0), ("max", None), ("1.5", None), ("", None), (None, None), ("--1", None)],
+    [
+        ("42", 42),
+        ("-1\n", -1),
+        ("0", 0),
+        ("max", None),
+        ("1.5", None),
+        ("", None),
+        (None, None),
+        ("--1", None),
+        ("9" * 5000, None),
+    ],
 )
 def test_only_a_whole_number_is_a_number(text: str | None, value: int | None) -> None:
     """The "max" of a cgroup must not become a limit."""
     assert number(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("0.25", 0.25), ("-3", -3.0), ("nan", None), ("inf", None), ("1e999", None), ("", None), (None, None)],
+)
+def test_only_a_finite_number_is_real(text: str | None, value: float | None) -> None:
+    """JSON has no nan, and no file of the kernel should."""
+    assert real(text) == value
 
 
 def test_the_first_of_equal_names_counts() -> None:

@@ -77,6 +77,14 @@ def test_a_guest_without_cpufreq_has_the_clock_of_its_invariant_counter(tmp_path
     assert read(varying, affinity=(0,)).base_hz is None
 
 
+@pytest.mark.parametrize(
+    ("online", "threads"), [("0-", None), ("0-\0", None), ("²", None), ("x,1,3-2", 1), ("0-99999999999", 65536)]
+)
+def test_a_malformed_list_of_cpus_stops_nothing(tmp_path: Path, online: str, threads: int | None) -> None:
+    """What is no number is left out, and no list fills the memory."""
+    assert read(lay(tmp_path, {f"{CPU}/online": online}), affinity=(0,)).threads == threads
+
+
 def test_governors_that_differ_are_all_named(tmp_path: Path) -> None:
     """One CPU left behind by a script spoils a run."""
     lay(server(tmp_path), {f"{CPU}/cpufreq/policy1/scaling_governor": "powersave\n"})

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from qualify import codec, probe
 from qualify.identity import node_id
@@ -212,6 +214,37 @@ def test_a_doubtful_clock_is_no_unknown_clock(tmp_path: Path) -> None:
     )
 
     assert (node.clock.synchronized, node.problems) == (False, ())
+
+
+ODD = (
+    st.sampled_from(
+        [b"", b"\n", b"max\n", b"-1\n", b"0\n", b"0-\n", b"::\n", b" - \n", b"[]\n", b"\0\n", b"nan\n", b"1 (\n"]
+    )
+    | st.binary(max_size=200)
+    | st.text("0123456789 -:,()[].\nKMxcpu", max_size=120).map(str.encode)
+)
+
+
+@pytest.fixture(scope="module")
+def fragile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return server(tmp_path_factory.mktemp("fragile"))
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_whatever_a_file_holds_the_probe_has_an_answer(fragile: Path, data: st.DataObject) -> None:
+    """Kernels, hypervisors and container file systems put anything there: the node is whole and fit for JSON."""
+    files = sorted(path for path in fragile.rglob("*") if path.is_file() and not path.is_symlink())
+    spoilt = data.draw(st.sampled_from(files), "file")
+    sound = spoilt.read_bytes()
+    spoilt.write_bytes(data.draw(ODD, "contents"))
+
+    try:
+        node = probe.probe(workdir=fragile, root=fragile, surroundings=replace(around(fragile), sleep=lambda s: None))
+    finally:
+        spoilt.write_bytes(sound)
+
+    assert codec.from_json(type(node), codec.to_json(node)) == node
 
 
 def test_this_machine_is_probed_in_less_than_a_second(tmp_path: Path) -> None:
