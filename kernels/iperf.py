@@ -1,0 +1,173 @@
+"""iperf3's own engine (libiperf, through the package `iperf3`), each client and server in a process of its own.
+
+libiperf is not thread-safe and may exit its process. The package captures its output through a pipe that nobody
+empties and blocks beyond 64 KiB (thiezn/iperf3-python issue 75), so only its handles are used: libiperf writes its
+JSON to the standard output of a helper process, which is a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib.util
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from kernels import helper
+from kernels.conditions import die_with_parent
+from kernels.flow import Flow
+
+LIBRARY = "libiperf.so.0"
+SLICE_S = 0.05
+UDP_BYTES = 172  # as kernels.udp sends
+#: of a session that failed, before the server listens again
+PAUSE_S = 0.05
+
+
+def missing() -> str | None:
+    """Why iperf3 cannot be used here; None = it can."""
+    if importlib.util.find_spec("iperf3") is None:
+        return "the package iperf3 is not installed"
+    try:
+        ctypes.CDLL(LIBRARY)
+    except OSError:
+        return f"{LIBRARY} is not installed"
+    return None
+
+
+@contextlib.contextmanager
+def server(host: str, port: int) -> Iterator[helper.Helper]:
+    """An iperf3 server on `host`:`port`, one test after the other, until the block is left."""
+    with helper.run("kernels.iperf", json.dumps({"role": "server", "host": host, "port": port})) as running:
+        yield running
+
+
+def client(host: str, port: int, *, seconds: int, reverse: bool) -> contextlib.AbstractContextManager[helper.Helper]:
+    """A running TCP test of whole `seconds` against an iperf3 server; `reverse` = the server sends."""
+    task = {"role": "client", "host": host, "port": port, "seconds": seconds, "reverse": reverse}
+    return helper.run("kernels.iperf", json.dumps(task))
+
+
+def udp_client(
+    host: str, port: int, *, seconds: int, spacing_s: float
+) -> contextlib.AbstractContextManager[helper.Helper]:
+    """A running UDP test of whole `seconds` from here to an iperf3 server, a small packet every `spacing_s`."""
+    bits_per_s = round(UDP_BYTES * 8 / spacing_s)
+    task = {"role": "client", "host": host, "port": port, "seconds": seconds, "udp_bits_per_s": bits_per_s}
+    return helper.run("kernels.iperf", json.dumps(task))
+
+
+def free_port(host: str) -> int:
+    """A TCP port that nobody listens on now; libiperf cannot be told to choose one."""
+    with socket.create_server((host, 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def parse(output: bytes) -> dict[str, Any]:
+    """libiperf's JSON; some versions print a line of words before it.
+
+    Raises:
+        ValueError: there is none, or it reports an error.
+    """
+    start = output.find(b"{")
+    if start < 0:
+        raise ValueError("iperf3 gave no result")
+    found: dict[str, Any] = json.loads(output[start:])
+    if found.get("error"):
+        raise ValueError(str(found["error"]))
+    return found
+
+
+def flow(found: dict[str, Any]) -> Flow:
+    """The flow of a finished TCP test, as its receiver counted it where that is known."""
+    reverse = bool(found["start"]["test_start"]["reverse"])
+    end = found["end"]
+    theirs = found.get("server_output_json", {}).get("intervals", [])
+    told = len(theirs) >= len(found["intervals"]) // 2  # a foreign server may count in whole seconds, or in words
+    intervals = theirs if told and not reverse else found["intervals"]
+    length = _length(intervals)
+    rates = [i["sum"]["bytes"] / i["sum"]["seconds"] for i in intervals if i["sum"]["seconds"] > length / 2]
+    return Flow(
+        tool=version(found),
+        rates=tuple(rates),
+        slice_s=length,
+        counted_by="receiver" if reverse or told else "sender",
+        context={
+            "retransmits": end["sum_sent"].get("retransmits"),
+            "received_bytes": end["sum_received"]["bytes"],
+            "streams": found["start"]["test_start"]["num_streams"],
+            "cpu_here_ratio": end["cpu_utilization_percent"]["host_total"] / 100,
+            "cpu_there_ratio": end["cpu_utilization_percent"]["remote_total"] / 100,
+        },
+    )
+
+
+def version(found: dict[str, Any]) -> str:
+    """ "iperf3 3.12"."""
+    return str(found["start"]["version"]).replace("iperf ", "iperf3 ")
+
+
+def _length(intervals: list[dict[str, Any]]) -> float:
+    """The length most intervals have, in seconds."""
+    lengths = sorted(i["sum"]["seconds"] for i in intervals)
+    return float(lengths[len(lengths) // 2]) if lengths else SLICE_S
+
+
+def main(argv: list[str]) -> int:
+    """One helper process; `argv` is its task as JSON."""
+    die_with_parent()
+    task: dict[str, Any] = json.loads(argv[0])
+    if task["role"] == "server":
+        return _serve(task)
+    import iperf3
+
+    test = iperf3.Client(verbose=False, lib_name=LIBRARY)
+    test.server_hostname, test.port, test.duration = task["host"], task["port"], task["seconds"]
+    if "udp_bits_per_s" in task:
+        test.protocol = "udp"
+        test.blksize = UDP_BYTES
+        test.bandwidth = task["udp_bits_per_s"]
+    else:
+        test.reverse = task["reverse"]
+    _set(test, "iperf_set_test_get_server_output", ctypes.c_int, 1)
+    _set_intervals(test)
+    test.lib.iperf_run_client(_handle(test))
+    return 0
+
+
+def _serve(task: dict[str, Any]) -> int:
+    import iperf3
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody reads a server's reports
+    test = iperf3.Server(verbose=False, lib_name=LIBRARY)
+    test.bind_address, test.port = task["host"], task["port"]
+    while True:
+        _set_intervals(test)  # a reset forgets them
+        if test.lib.iperf_run_server(_handle(test)) < 0:
+            time.sleep(PAUSE_S)
+        test.lib.iperf_reset_test(_handle(test))
+
+
+def _set_intervals(test: Any) -> None:
+    for name in ("iperf_set_test_reporter_interval", "iperf_set_test_stats_interval"):
+        _set(test, name, ctypes.c_double, SLICE_S)
+
+
+def _set(test: Any, name: str, kind: Any, value: float) -> None:
+    """Call a setter of libiperf that the package has no property for."""
+    setter = getattr(test.lib, name)
+    setter.restype, setter.argtypes = None, (ctypes.c_void_p, kind)
+    setter(_handle(test), value)
+
+
+def _handle(test: Any) -> Any:
+    return test._test  # noqa: SLF001 - the package has no other way to libiperf's handle
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
