@@ -99,11 +99,16 @@ class Sampler:
         self._thread.start()
 
     def stop(self) -> tuple[Telemetry, ...]:
-        """End, and return every reading in the order taken; a last one is taken now. May be called again."""
+        """End, and return every reading in the order taken; may be called again.
+
+        What happened since the latest one is read too, unless that was just now: the counters of so short a time
+        would say nothing.
+        """
         if self._thread is not None and not self._ended.is_set():
             self._ended.set()
             self._thread.join()
-            self.take()
+            if not self._taken or self._since_start_s() - self._taken[-1].at_s >= self._interval_s / 2:
+                self.take()
         return tuple(self._taken)
 
     def take(self) -> None:
@@ -112,7 +117,7 @@ class Sampler:
         share = load.shares(before.cpu, now.cpu)
         self._taken.append(
             Telemetry(
-                at_s=self._clock() - self._origin_s,
+                at_s=self._since_start_s(),
                 running=self.running,
                 busy_ratio=share.busy_ratio if share else None,
                 steal_ratio=share.steal_ratio if share else None,
@@ -123,6 +128,9 @@ class Sampler:
             )
         )
         self._before = now
+
+    def _since_start_s(self) -> float:
+        return self._clock() - self._origin_s
 
     def _loop(self) -> None:
         # paced by the clock, so that the time a reading takes does not stretch the interval

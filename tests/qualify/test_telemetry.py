@@ -96,8 +96,8 @@ def test_the_worst_group_on_the_path_tells_how_throttled_we_are(
     assert sampler.stop()[1].throttled_ratio == ratio
 
 
-def test_the_thread_reads_until_it_is_stopped_and_a_last_time_then() -> None:
-    """Three readings are waited for; the one that `stop` takes comes on top, and none after."""
+def test_the_thread_reads_until_it_is_stopped() -> None:
+    """Three readings are waited for; after the end there is none more."""
     count, enough = [0], threading.Event()
 
     def read() -> Counters:
@@ -112,10 +112,30 @@ def test_the_thread_reads_until_it_is_stopped_and_a_last_time_then() -> None:
 
     taken = sampler.stop()
 
+    assert len(taken) >= 3
     assert [reading.memory_used_bytes for reading in taken] == list(range(2, count[0] + 1))
-    assert len(taken) >= 4
     assert sampler.stop() == taken
     assert not [thread for thread in threading.enumerate() if thread.name == "telemetry"]
+
+
+@pytest.mark.parametrize(("since_s", "more"), [(29.0, 0), (30.0, 1)], ids=["just read", "half an interval ago"])
+def test_the_end_is_read_unless_it_was_just_read(since_s: float, more: int) -> None:
+    """The counters of next to no time would say nothing."""
+    clock = FakeClock()
+    sampler = Sampler(Counters, clock=clock, interval_s=60.0)
+    sampler.start()
+    sampler.take()
+    clock.sleep(since_s)
+
+    assert len(sampler.stop()) == 1 + more
+
+
+def test_a_run_shorter_than_the_interval_has_one_reading() -> None:
+    """A report without any would look as if nothing had been watched."""
+    sampler = Sampler(Counters, interval_s=60.0)
+    sampler.start()
+
+    assert len(sampler.stop()) == 1
 
 
 def test_a_sampler_that_never_started_has_nothing_to_tell() -> None:
