@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from kernels import stats
 from qualify.records import Attempt, Measurement, Node, Report
+from qualify.reference import is_virtual
 from qualify.trial import Side, is_disturbed, number
 
 #: below this many comparable figures a median is not worth comparing with
@@ -18,23 +19,45 @@ MOST_FIGURES = 20
 
 #: figures made of instructions in a core and nothing outside it: work per cycle is theirs, boost is not
 PER_CLOCK = ("matmul.", "launch.", "memlatency.l1", "memlatency.l2")
-#: smallest drop that is a finding: a core's work per cycle repeats within 1 % (three of these keep a false alarm below
-#: 1 in 1000 and a loss of 5 % above 99 in 100); memory, disk and network drift with the rest of the machine
-LEAST_DROP_PER_CLOCK, LEAST_DROP = 0.03, 0.05
-#: the spread to expect of a figure before any is known
-PRIOR_SPREAD_PER_CLOCK, PRIOR_SPREAD = 0.01, 0.015
-#: how many figures that prior is worth
-PRIOR_WEIGHT = 10.0
-#: limits in spreads
-SPREADS = 3.0
+#: smallest drop that is a finding. A core's work per cycle repeats within 1 %: with 2.6 of these, three attempts and
+#: five earlier runs a false alarm comes once in 2500 runs, and a loss of 5 % is found in 995 of 1000 (simulated in the
+#: tests). Memory, disk and network drift with the rest of the machine
+LEAST_DROP_PER_CLOCK, LEAST_DROP = 0.026, 0.05
+#: and of what a virtual machine shares with tenants it cannot see, who take and give back that much within minutes
+LEAST_DROP_SHARED = 0.30
+#: the spread to expect of a steady figure, and how many figures that expectation is worth
+PRIOR_SPREAD_PER_CLOCK, PRIOR_SPREAD, PRIOR_WEIGHT = 0.01, 0.015, 20.0
+#: limits of a steady figure in spreads
+SPREADS = 2.6
+#: a figure is restless when its spread is this many times what is expected of a steady one, which chance makes of five
+#: figures once in 1500 cases (chi-squared); nothing is expected of it then but what it has shown itself
+RESTLESS = 2.2
+#: or when the samples within its runs scatter by this many times; medians of a hundred such repeat far better
+RESTLESS_SCATTER = 4.0
+#: limits of a restless figure in spreads, by the number of earlier figures less one: the 99.9 % quantile of Student's t
+STUDENT = {
+    2: 22.3,
+    3: 10.2,
+    4: 7.17,
+    5: 5.89,
+    6: 5.21,
+    7: 4.79,
+    8: 4.50,
+    9: 4.30,
+    11: 4.02,
+    13: 3.85,
+    16: 3.69,
+    19: 3.58,
+}
 #: an attempt meets a limit clearly when it is this many spreads above it; closer ones are measured again
 CLEAR_SPREADS = 1.5
-#: scaled MAD of a few values falls short of the spread by these factors
-#: (Croux and Rousseeuw, Time-efficient algorithms for two highly robust estimators of scale, 1992)
-SMALL_SAMPLE = {2: 1.196, 3: 1.495, 4: 1.363, 5: 1.206, 6: 1.200, 7: 1.140, 8: 1.129, 9: 1.107}
+#: samples of a run before their scatter says anything
+LEAST_SCATTERED = 8
+#: figures from which on the spread is estimated so that half of them may be outliers
+ROBUST_FROM = 10
 MAD_TO_SPREAD = 1.4826
 #: versions that change what a figure measures; the kernel is the node's own and is not one of them
-TOOLS = {"matmul": ("torch", "numba"), "allreduce": ("torch",), "network": ("libiperf",)}
+TOOLS = {"matmul": ("torch", "numpy"), "allreduce": ("torch",), "network": ("libiperf",)}
 TOOLS_OF_ALL = ("numba",)
 
 
@@ -42,6 +65,7 @@ TOOLS_OF_ALL = ("numba",)
 class Baseline:
     """What the past says of a figure, in the logarithm of its goodness."""
 
+    unit: str
     centre: float  #: median of the log goodness
     spread: float  #: to expect between two runs, relative
     drop: float  #: relative drop that is a finding
@@ -61,8 +85,6 @@ class Baseline:
         """Relative change against the past: -0.05 is a loss of 5 %."""
         seen = goodness(attempt, unit=self.unit, per_clock=self.per_clock)
         return None if seen is None else math.expm1(seen - self.centre)
-
-    unit: str = ""
 
 
 def is_per_clock(key: str) -> bool:
@@ -87,35 +109,46 @@ def goodness(attempt: Attempt | Measurement, *, unit: str, per_clock: bool) -> f
 def baseline(node: Node, measurement: Measurement, history: Sequence[Report]) -> Baseline | None:
     """What this node's earlier reports lead to expect of `measurement`; None with fewer than three comparable figures.
 
-    The spread is that of the past, robustly estimated and drawn towards what such figures are known to repeat within,
-    or towards what the samples scatter by, if that is more: few figures cannot tell a steady machine from a lucky one.
+    Compared are logarithms, so that a limit is a part of the figure whatever its size.
     """
     per_clock = is_per_clock(measurement.key)
     past = _newest(node, measurement, history)
     figures = [seen for m in past if (seen := goodness(m, unit=measurement.unit, per_clock=per_clock)) is not None]
     if len(figures) < LEAST_FIGURES:
         return None
-    least, prior = (LEAST_DROP_PER_CLOCK, PRIOR_SPREAD_PER_CLOCK) if per_clock else (LEAST_DROP, PRIOR_SPREAD)
-    spread = _spread(figures, max(prior, _scatter([*past, measurement])))
+    spread, spreads = _spread(figures, PRIOR_SPREAD_PER_CLOCK if per_clock else PRIOR_SPREAD, _scatter(past))
+    shared = LEAST_DROP_SHARED if is_virtual(node) else LEAST_DROP
     return Baseline(
+        unit=measurement.unit,
         centre=statistics.median(figures),
         spread=spread,
-        drop=max(least, SPREADS * spread),
+        drop=max(LEAST_DROP_PER_CLOCK if per_clock else shared, spreads * spread),
         n=len(figures),
         per_clock=per_clock,
-        unit=measurement.unit,
     )
 
 
-def _spread(figures: Sequence[float], prior: float) -> float:
+def _spread(figures: Sequence[float], prior: float, scatter: float) -> tuple[float, float]:
+    """The spread between runs, and how many of it make a limit.
+
+    That of a steady figure is drawn towards `prior`; a restless one, by its past or by the scatter within its runs,
+    has only its own, which few figures tell badly.
+    """
     n = len(figures)
-    own = stats.mad(figures) * MAD_TO_SPREAD * SMALL_SAMPLE.get(n, n / (n - 0.8))
-    return math.sqrt((PRIOR_WEIGHT * prior**2 + (n - 1) * own**2) / (PRIOR_WEIGHT + n - 1))
+    own = statistics.stdev(figures) if n < ROBUST_FROM else stats.mad(figures) * MAD_TO_SPREAD * n / (n - 0.8)
+    if own <= RESTLESS * prior and scatter <= RESTLESS_SCATTER * prior:
+        return math.sqrt((PRIOR_WEIGHT * prior**2 + (n - 1) * own**2) / (PRIOR_WEIGHT + n - 1)), SPREADS
+    quantile = next(STUDENT[freedom] for freedom in sorted(STUDENT, reverse=True) if freedom <= n - 1)
+    return max(own, scatter / 2), quantile * math.sqrt(1 + math.pi / 2 / n)
 
 
 def _scatter(measurements: Sequence[Measurement]) -> float:
     """How much the samples of a run scatter, typically: a restless machine shows it within each run."""
-    known = [m.mad / abs(m.value) * MAD_TO_SPREAD for m in measurements if m.mad is not None and m.value]
+    known = [
+        m.mad / abs(m.value) * MAD_TO_SPREAD
+        for m in measurements
+        if m.mad is not None and m.value and m.n >= LEAST_SCATTERED
+    ]
     return statistics.median(known) if known else 0.0
 
 
@@ -166,9 +199,15 @@ def _disk(node: Node) -> tuple[str | None, str | None] | None:
 
 
 def _same_method(earlier: Measurement, measurement: Measurement) -> bool:
-    same = all(earlier.context.get(name) == measurement.context.get(name) for name in ("threads", "peer", "ranks"))
+    then, now = earlier.context, measurement.context
+    # over loopback the far end is a server of the run's own, on any port
+    where = (
+        ("threads", "ranks", "locality", "peer")
+        if now.get("locality") == "remote"
+        else ("threads", "ranks", "locality")
+    )
     return (
-        same
+        all(then.get(name) == now.get(name) for name in where)
         and earlier.status == "ok"
         and earlier.unit == measurement.unit
         and earlier.statistic == measurement.statistic

@@ -69,18 +69,25 @@ def verdict(
         for finding in findings
         if finding.code in UNTRUSTED and finding.severity != "info"
     ]
-    for key in sorted(required):
-        measurement = measurements.get(key)
-        if measurement is None:
-            unknown.append(f"{key} was not measured")
-        elif measurement.status == "failed":
-            unknown.append(f"{key} could not be measured: {measurement.reason}")
+    unknown += _missed(measurements, required)
     if not any(measurement.status == "ok" for measurement in measurements.values()):
         unknown.append("nothing was measured")
     if unknown:
         return "unknown", tuple(unknown)
     warnings = sum(finding.severity == "warning" for finding in findings)
-    return "qualified", (f"all {len(required)} figures planned were come to, {_told(warnings)}",)
+    return "qualified", (f"all {len(required)} planned figures were come to, {_told(warnings)}",)
+
+
+def _missed(measurements: Mapping[str, Measurement], required: frozenset[str]) -> list[str]:
+    """What is missing of the required figures, a sentence for each reason."""
+    missed: dict[str, list[str]] = {}
+    for key in sorted(required):
+        measurement = measurements.get(key)
+        if measurement is None:
+            missed.setdefault("not measured", []).append(key)
+        elif measurement.status == "failed":
+            missed.setdefault(f"could not be measured: {measurement.reason}", []).append(key)
+    return [f"{', '.join(keys)} {reason}" for reason, keys in missed.items()]
 
 
 def _told(warnings: int) -> str:

@@ -202,7 +202,7 @@ class Attempt:
     samples: tuple[float, ...]
     context: Mapping[str, Json] = field(default_factory=dict)
     converged: bool | None = None
-    series: tuple[Point, ...] = ()
+    series: tuple[Point, ...] = ()  #: of a sweep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

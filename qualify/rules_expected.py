@@ -204,8 +204,8 @@ RULES = (
         severity="failure",
         fires="a figure is worse than this node's own earlier ones",
         limit=f"{percent(LEAST_DROP_PER_CLOCK)} per clock cycle for what happens in the core, {percent(LEAST_DROP)} "
-        f"for all else, or {SPREADS:g} times the spread of the earlier figures if that is more; {LEAST_FIGURES} or more "
-        f"comparable ones; 2 of 3. Beyond {percent(HISTORY_FAILURE)} and twice the limit it is a failure",
+        f"for all else, or {SPREADS:g} times the spread of the earlier figures if that is more; from {LEAST_FIGURES} "
+        f"comparable ones on; 2 of 3. Beyond {percent(HISTORY_FAILURE)} and twice the limit it is a failure",
         remedy="Find what changed since: firmware, cooling, memory modules, neighbours, a new service.",
         find=below_history,
     ),

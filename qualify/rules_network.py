@@ -18,8 +18,8 @@ MOST_LOSS, LOSS_FAILURE = 0.01, 0.05
 #: from 200 ms more under load interactive work is impossible (grade D of the common bufferbloat tests)
 MOST_BLOAT_S = 0.2
 
-LOSS = "network.loss"
-BLOAT = "network.bufferbloat"
+LOSS = "network.udp_loss"
+BLOAT = "network.loaded_rtt"
 DIRECTIONS = (("network.down", "down_bytes_per_s"), ("network.up", "up_bytes_per_s"))
 
 
@@ -101,8 +101,7 @@ def network_loopback_only(evidence: Evidence) -> Iterator[Hit]:
 
 
 def _is_loopback(measurement: Measurement) -> bool:
-    context = measurement.context
-    return bool(context.get("loopback")) or context.get("peer") is None
+    return measurement.context.get("locality") != "remote"
 
 
 def _over_the_wire(evidence: Evidence, key: str) -> Measurement | None:

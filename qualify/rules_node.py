@@ -106,7 +106,7 @@ def probe_incomplete(evidence: Evidence) -> Iterator[Hit]:
     problems = evidence.node.problems
     if problems:
         yield Hit(
-            text=f"not everything could be read: {'; '.join(problems)}",
+            text=f"not everything could be read: {'; '.join(problem.rstrip('.') for problem in problems)}",
             evidence={"count": len(problems)},
         )
 

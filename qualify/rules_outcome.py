@@ -56,14 +56,17 @@ def bad_output(evidence: Evidence) -> Iterator[Hit]:
 
 
 def no_figure(evidence: Evidence) -> Iterator[Hit]:
-    """A figure failed for a reason without a code of its own."""
+    """Figures that failed for a reason without a code of its own, told once for each reason."""
+    missed: dict[str, list[str]] = {}
     for key, measurement in sorted(evidence.measurements.items()):
         if measurement.status == "failed" and _error(measurement) not in NAMED:
-            yield Hit(
-                text=f"{key} could not be measured: {measurement.reason}",
-                evidence={"reason": measurement.reason, "error": measurement.context.get("error")},
-                key=key,
-            )
+            missed.setdefault(measurement.reason or "", []).append(key)
+    for reason, keys in missed.items():
+        yield Hit(
+            text=f"{', '.join(keys)} could not be measured: {reason}",
+            evidence={"reason": reason, "figures": ", ".join(keys)},
+            key=keys[0] if len(keys) == 1 else None,
+        )
 
 
 def not_converged(evidence: Evidence) -> Iterator[Hit]:

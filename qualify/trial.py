@@ -16,13 +16,14 @@ NEEDED = 2  #: attempts that must agree
 MOST = 3  #: attempts made at one figure
 BARELY = 0.02  #: a figure without an interval is taken to be this uncertain
 
-#: a figure whose threads got less of their CPUs than this was measured beside somebody else
-LEAST_CPU_SHARE = 0.90
+#: a figure whose threads got less of their CPUs than this, and lost this many CPUs' worth, was measured beside somebody
+#: else: a busy loop takes half of the CPU it shares, and checks between samples leave a tenth idle
+LEAST_CPU_SHARE, LOST_CPUS = 0.90, 0.4
 #: if the kernel preempted them this often: an idle machine's own housekeeping does about 15 times a second and thread,
 #: a busy loop beside one thread 100 to 200 times
 SWITCHES_PER_S, SWITCHES_PER_S_AND_THREAD = 20.0, 25.0
 #: less than this without being preempted means a limit we cannot see; a check between samples costs far less
-STARVED_SHARE = 0.75
+STARVED_SHARE = 0.65
 #: and one whose hypervisor took more than this
 MOST_STEAL = 0.05
 #: two readings of the core's clock around a figure that differ by more leave nothing to divide by
@@ -140,9 +141,9 @@ def is_crowded(attempt: Attempt | Measurement) -> bool:
     """Whether the kernel gave our CPUs to others while this was measured."""
     context = attempt.context
     share, switches = number(context, "cpu_share"), number(context, "involuntary_switches_per_s")
-    if share is None or share >= LEAST_CPU_SHARE:
-        return False
     threads = number(context, "threads") or 1.0
+    if share is None or share >= min(LEAST_CPU_SHARE, 1 - LOST_CPUS / threads):
+        return False
     return switches is None or switches >= SWITCHES_PER_S + SWITCHES_PER_S_AND_THREAD * threads
 
 
