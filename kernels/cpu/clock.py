@@ -13,8 +13,8 @@ from kernels.cpu.native import assembly, compiled, emitted, monotonic_ns
 
 # An addition of two registers waits one cycle for its operand on every x86-64 CPU since the K8 and the Core 2 (A. Fog,
 # Instruction tables, https://www.agner.org/optimize/instruction_tables.pdf; https://uops.info) and on every Arm core
-# from Cortex-A53 to Neoverse V2 (Arm's software optimization guides). Additions of a constant are left alone: some cores
-# fold them while they rename registers, in no time at all.
+# from Cortex-A53 to Neoverse V2 (Arm's software optimization guides). Additions of a constant are no such measure: some
+# cores fold them while they rename registers, in no time at all.
 CHAIN = {
     "x86_64": ("addq $1, $0\n", "=r,r,0,~{flags}"),
     "AMD64": ("addq $1, $0\n", "=r,r,0,~{flags}"),
@@ -34,7 +34,7 @@ def _chain(builder: ir.IRBuilder, start: ir.Value, addend: ir.Value) -> ir.Value
 
 
 @compiled()
-def _fastest_ns(turns: int, segments: int, room: int) -> int:
+def _fastest_ns(turns: int, segments: int, room: int) -> np.int64:
     """The shortest time of `segments` stretches of `turns` chains each, ns."""
     fastest = np.int64(1) << 62
     value = 0
