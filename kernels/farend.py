@@ -39,8 +39,11 @@ class FarEnd:
         if self.peer.kind == "iperf3":
             spacing_s = max(spacing_s, CONNECT_SPACING_S)
             return tcp.connect_times(host, port, count=count, spacing_s=spacing_s, until=until, over=over)
-        with tcp.open_verb(host, port, "echo") as link:
-            return tcp.probe(link, count=count, spacing_s=spacing_s, until=until, over=over)
+        try:
+            with tcp.open_verb(host, port, "echo") as link:
+                return tcp.probe(link, count=count, spacing_s=spacing_s, until=until, over=over)
+        except OSError as error:
+            raise BenchError(f"the peer at {host}:{port} broke the echo connection: {error.strerror}") from error
 
 
 @contextlib.contextmanager

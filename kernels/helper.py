@@ -6,33 +6,35 @@ import contextlib
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+
+from kernels.conditions import die_with_parent
 
 #: the folder that holds `kernels`, whatever the working directory and however it was installed
 ROOT = Path(__file__).resolve().parent.parent
+#: tells a helper whose it is: its parent may have ended before it could look
+PARENT = "GRIDMARK_HELPER_OF"
 WORDS_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Helper:
-    """A running helper; its output is kept in unnamed files, so that no pipe can fill and stop it."""
+    """A running helper; what it says is kept in memory files, so that no pipe can fill and stop it."""
 
     process: subprocess.Popen[bytes]
-    _output: IO[bytes]
-    _words: IO[bytes]
+    _output: int
+    _words: int
 
     def output(self) -> bytes:
         """What it has written on stdout so far."""
-        return os.pread(self._output.fileno(), os.fstat(self._output.fileno()).st_size, 0)
+        return os.pread(self._output, os.fstat(self._output).st_size, 0)
 
     def last_words(self) -> str:
         """The last line it wrote on stderr, or how it ended, for an error message."""
-        size = os.fstat(self._words.fileno()).st_size
-        text = os.pread(self._words.fileno(), WORDS_BYTES, max(0, size - WORDS_BYTES)).decode(errors="replace")
+        size = os.fstat(self._words).st_size
+        text = os.pread(self._words, WORDS_BYTES, max(0, size - WORDS_BYTES)).decode(errors="replace")
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         return lines[-1][:300] if lines else f"exit code {self.process.poll()}"
 
@@ -43,15 +45,15 @@ def run(
 ) -> Iterator[Helper]:
     """Run `python -m module arguments`; killed, with all that it started, when the block is left.
 
-    A module run this way calls `kernels.conditions.die_with_parent` first: a killed benchmark leaves none behind.
+    A module run this way calls `begin` first: then a killed benchmark leaves no helper behind.
 
     Args:
         pass_fds: descriptors the helper inherits under the same numbers.
         environment: variables to set beside ours.
     """
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    variables = {**os.environ, **(environment or {}), "PYTHONPATH": os.pathsep.join(paths)}
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as words:
+    variables = {**os.environ, **(environment or {}), "PYTHONPATH": os.pathsep.join(paths), PARENT: str(os.getpid())}
+    with _memory_file() as output, _memory_file() as words:
         process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             stdin=subprocess.DEVNULL,
@@ -65,3 +67,19 @@ def run(
         finally:
             process.kill()
             process.wait()
+
+
+def begin() -> None:
+    """Tie this helper's life to the process that started it; ends at once where that is gone already."""
+    die_with_parent()
+    if os.getppid() != int(os.environ.get(PARENT, os.getppid())):
+        raise SystemExit("the process that started this helper is gone")
+
+
+@contextlib.contextmanager
+def _memory_file() -> Iterator[int]:
+    descriptor = os.memfd_create("gridmark-helper")
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from kernels import helper
-from kernels.conditions import die_with_parent
 from kernels.flow import Flow
 
 LIBRARY = "libiperf.so.0"
@@ -84,23 +83,32 @@ def parse(output: bytes) -> dict[str, Any]:
 
 
 def flow(found: dict[str, Any]) -> Flow:
-    """The flow of a finished TCP test, as its receiver counted it where that is known."""
-    reverse = bool(found["start"]["test_start"]["reverse"])
-    end = found["end"]
-    theirs = found.get("server_output_json", {}).get("intervals", [])
-    told = len(theirs) >= len(found["intervals"]) // 2  # a foreign server may count in whole seconds, or in words
-    intervals = theirs if told and not reverse else found["intervals"]
-    length = _length(intervals)
-    rates = [i["sum"]["bytes"] / i["sum"]["seconds"] for i in intervals if i["sum"]["seconds"] > length / 2]
+    """The flow of a finished TCP test, as its receiver counted it where that is known.
+
+    Raises:
+        ValueError: something is missing from the result.
+    """
+    try:
+        return _flow(found)
+    except (KeyError, IndexError, TypeError) as error:
+        raise ValueError(f"iperf3's result lacks {error}") from error
+
+
+def _flow(found: dict[str, Any]) -> Flow:
+    start, end = found["start"]["test_start"], found["end"]
+    ours, theirs = found["intervals"], found.get("server_output_json", {}).get("intervals", [])
+    told = len(theirs) >= len(ours) // 2  # a foreign server may count in whole seconds, or in words
+    intervals = [each["sum"] for each in (theirs if told and not start["reverse"] else ours)]
+    length = sorted(each["seconds"] for each in intervals)[len(intervals) // 2]
     return Flow(
         tool=version(found),
-        rates=tuple(rates),
+        rates=tuple(each["bytes"] / each["seconds"] for each in intervals if each["seconds"] > length / 2),
         slice_s=length,
-        counted_by="receiver" if reverse or told else "sender",
+        counted_by="receiver" if start["reverse"] or told else "sender",
         context={
             "retransmits": end["sum_sent"].get("retransmits"),
             "received_bytes": end["sum_received"]["bytes"],
-            "streams": found["start"]["test_start"]["num_streams"],
+            "streams": start["num_streams"],
             "cpu_here_ratio": end["cpu_utilization_percent"]["host_total"] / 100,
             "cpu_there_ratio": end["cpu_utilization_percent"]["remote_total"] / 100,
         },
@@ -112,15 +120,9 @@ def version(found: dict[str, Any]) -> str:
     return str(found["start"]["version"]).replace("iperf ", "iperf3 ")
 
 
-def _length(intervals: list[dict[str, Any]]) -> float:
-    """The length most intervals have, in seconds."""
-    lengths = sorted(i["sum"]["seconds"] for i in intervals)
-    return float(lengths[len(lengths) // 2]) if lengths else SLICE_S
-
-
 def main(argv: list[str]) -> int:
     """One helper process; `argv` is its task as JSON."""
-    die_with_parent()
+    helper.begin()
     task: dict[str, Any] = json.loads(argv[0])
     if task["role"] == "server":
         return _serve(task)

@@ -14,10 +14,9 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from kernels import iperf, tcp, udp
-from kernels.conditions import die_with_parent
+from kernels import helper, iperf, tcp, udp
 
 MAX_CONNECTIONS = 64
 MAX_SESSIONS = 1024
@@ -50,10 +49,10 @@ def serve(
         listener, datagrams = _bind(host, port)
         stack.enter_context(listener)
         stack.enter_context(datagrams)
-        if iperf3_port is not None and iperf.missing() is None:
-            stack.enter_context(iperf.server(host, iperf3_port))
-        else:
+        if iperf.missing():
             iperf3_port = None
+        if iperf3_port is not None:
+            stack.enter_context(_iperf3_server(host, iperf3_port, stop))
         echo = threading.Thread(target=_echo_datagrams, args=(datagrams, stop), daemon=True)
         echo.start()
         ready(listener.getsockname()[1], iperf3_port)
@@ -68,6 +67,25 @@ def serve(
                 else:
                     link.close()
         echo.join()
+
+
+@contextlib.contextmanager
+def _iperf3_server(host: str, port: int, stop: threading.Event) -> Iterator[None]:
+    """An iperf3 server that is started again whenever it ends: libiperf may exit when a session goes wrong."""
+
+    def keep() -> None:
+        while not stop.is_set():
+            with iperf.server(host, port) as running:
+                while not stop.wait(LOOK_S) and running.process.poll() is None:
+                    pass
+
+    keeper = threading.Thread(target=keep)
+    keeper.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        keeper.join()
 
 
 def _bind(host: str, port: int) -> tuple[socket.socket, socket.socket]:
@@ -144,7 +162,7 @@ def _echo_datagrams(datagrams: socket.socket, stop: threading.Event) -> None:
 
 def main(argv: list[str]) -> int:
     """The far end of a run without a peer, on loopback; `argv`: the port for iperf3, 0 = none."""
-    die_with_parent()
+    helper.begin()
 
     def ready(port: int, iperf3_port: int | None) -> None:
         sys.stdout.write(json.dumps({"port": port, "iperf3_port": iperf3_port}) + "\n")

@@ -15,6 +15,7 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from kernels import helper
 from kernels.conditions import die_with_parent
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ MAX_SLOTS = 256
 
 def main(argv: list[str]) -> int:
     """`argv`: the JSON of {"sockets": [fd of each rank], "store": fd, "seed", "largest_bytes", "timeout_s"}."""
-    die_with_parent()
+    helper.begin()
     plan: dict[str, Any] = json.loads(argv[0])
     import torch.distributed  # noqa: F401 - imported here so that the forked ranks share it
 
@@ -131,13 +132,9 @@ class Rank:
         """The first element of the last batch that is not the exact sum over the ranks; None = all are."""
         expected = self._sums[self._among].roll(self._fills)
         for number, slot in enumerate(self._slots):
-            whole = len(slot) // PERIOD * PERIOD
-            for start, part in ((0, slot[:whole].view(-1, PERIOD)), (whole, slot[whole:].view(1, -1))):
-                differs = part != expected[: part.shape[1]]
-                if bool(differs.any()):
-                    place = int(differs.view(-1).to(int).argmax())
-                    found, wanted = float(part.reshape(-1)[place]), float(expected[place % PERIOD])
-                    return f"element {start + place} of call {number} is {found:g}, its exact sum is {wanted:g}"
+            found = first_difference(slot, expected)
+            if found:
+                return f"element {found[0]} of call {number} is {found[1]:g}, its exact sum is {found[2]:g}"
         return None
 
     def _fill(self, length: int, calls: int) -> list[Tensor]:
@@ -148,6 +145,18 @@ class Rank:
         width = min(length, PERIOD)
         self._arena[: count * rows, :width] = self._mine.roll(self._fills)[:width]
         return [self._arena[k * rows : (k + 1) * rows].view(-1)[:length] for k in range(count)]
+
+
+def first_difference(slot: Tensor, expected: Tensor) -> tuple[int, float, float] | None:
+    """Where a flat `slot` first differs from `expected` repeated over its length: place, found, expected."""
+    period = len(expected)
+    whole = len(slot) // period * period
+    for start, part in ((0, slot[:whole].view(-1, period)), (whole, slot[whole:].view(1, -1))):
+        differs = (part != expected[: part.shape[1]]).flatten()
+        if bool(differs.any()):
+            place = int(differs.to(int).argmax())
+            return start + place, float(part.flatten()[place]), float(expected[place % period])
+    return None
 
 
 def _values(seed: int) -> Tensor:

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from kernels.conditions import die_with_parent
+from kernels import helper
 from kernels.flow import Flow, Slicer
 from kernels.spec import BenchError
 
@@ -290,7 +290,7 @@ def flow(slices: list[int], *, streams: int = 1) -> Flow:
 
 def main(argv: list[str]) -> int:
     """The built-in tester's client in a process of its own; `argv`: {"host", "port", "seconds", "reverse"} as JSON."""
-    die_with_parent()
+    helper.begin()
     task: dict[str, Any] = json.loads(argv[0])
     seconds = float(task["seconds"])
     try:
