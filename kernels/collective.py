@@ -30,6 +30,7 @@ class Group:
         self._links, self._launcher, self._patience_s = links, launcher, patience_s
         self._broken: str | None = None
         self._among = len(links)
+        self._turn = 0
 
     @property
     def ranks(self) -> int:
@@ -46,7 +47,8 @@ class Group:
             BenchError: a rank ended, or gave no answer in time.
         """
         self._among = among
-        request = {"do": "run", "size_bytes": size_bytes, "calls": calls, "among": among}
+        request = {"do": "run", "size_bytes": size_bytes, "calls": calls, "among": among, "turn": self._turn}
+        self._turn += calls
         return max(float(reply["seconds"]) for reply in self.ask(request, self._patience_s))
 
     def check(self) -> None:

@@ -109,8 +109,12 @@ class Rank:
         self._slots: list[Tensor] = []  # of the last batch, holding sums
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The reply to {"do": "run", "size_bytes", "calls", "among": the first so many ranks} or {"do": "check"}."""
+        """The reply to {"do": "run", "size_bytes", "calls", "among": the first so many, "turn"} or {"do": "check"}.
+
+        `turn` differs from request to request by at least `calls`: ranks that sat some out must fill alike again.
+        """
         if request["do"] == "run":
+            self._fills = request["turn"]
             return {"seconds": self.run(request["size_bytes"], request["calls"], among=request["among"])}
         return {"wrong": self.wrong()}
 
