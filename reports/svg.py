@@ -99,7 +99,8 @@ def _inline(drawing: str, name: str, title: str, description: str) -> str:
     body = re.sub(r"<[^>]*>", _slim, body)
     body = re.sub(r"\n+", "\n", body)
     head = f'<svg role="img" aria-labelledby="{name}-title {name}-desc" viewBox="{box[1] if box else ""}">'
-    words = f'<title id="{name}-title">{escape(title)}</title><desc id="{name}-desc">{escape(description)}</desc>'
+    words = f'<title id="{name}-title">{escape(units.plain(title))}</title>'
+    words += f'<desc id="{name}-desc">{escape(units.plain(description))}</desc>'
     return f"{head}{words}{body}</svg>"
 
 

@@ -40,11 +40,13 @@ def _rounded(value: float) -> tuple[float, int]:
 
 
 def percent(ratio: float | None, digits: int = 3) -> str:
-    """A ratio as a percentage with so many significant digits: 0.9812 gives "98.1 %"."""
+    """A ratio as a percentage with so many significant digits: 0.9812 gives "98.1 %"; beyond 10 000 % as a multiple."""
     if ratio is None:
         return UNKNOWN
     if ratio == 0:
         return "0 %"
+    if not abs(ratio) < 100:
+        return f"{ratio:.{digits}g}×"
     power = int(f"{ratio * 100:.{digits - 1}e}".partition("e")[2])
     if power < -4:
         return f"{ratio * 100:.{digits - 1}e} %"
