@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -92,23 +92,22 @@ def cli(ctx: click.Context) -> None:
 
     Example: gridmark qualify --html report.html
     """
-    from qualify.doctor import ensure_owned
-
-    ensure_owned()
     ctx.obj = Presenter()
 
 
 def main() -> None:
     """The console script: every way to fail ends in one sentence and the right exit code."""
     try:
+        from qualify.doctor import ShadowedError, ensure_owned
+    except ImportError:
+        _fail("the package qualify is another distribution's; install gridmark into an environment of its own")
+    try:
+        ensure_owned()
         cli(prog_name="gridmark")
+    except ShadowedError as error:
+        _fail(str(error))
     except ModuleNotFoundError as error:
         _fail(_missing(error))
-    except RuntimeError as error:
-        # qualify.doctor.ShadowedError: another distribution's package stands in the place of ours
-        if type(error).__name__ != "ShadowedError":
-            raise
-        _fail(str(error))
 
 
 def _missing(error: ModuleNotFoundError) -> str:
@@ -118,7 +117,7 @@ def _missing(error: ModuleNotFoundError) -> str:
     return f"{error}; the installation is incomplete, install gridmark again into an environment of its own"
 
 
-def _fail(sentence: str) -> None:
+def _fail(sentence: str) -> NoReturn:
     click.echo(f"gridmark: {sentence}", err=True)
     sys.exit(3)
 

@@ -16,9 +16,6 @@ from kernels.timing import Timer
 class Reading:
     """Counters at one moment; None = cannot be read here."""
 
-    wall_s: float
-    cpu_s: float  #: of this process, all threads
-    switches: int  #: involuntary, all threads
     ticks: tuple[int, ...] | None  #: /proc/stat, all CPUs: user nice system idle iowait irq softirq steal
     clock_hz: float | None
 
@@ -33,72 +30,95 @@ class Conditions:
     def read(self) -> Reading:
         """The counters now; the clock probe runs first, outside of what they count."""
         clock_hz = self.clock_hz()
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        return Reading(
-            wall_s=time.monotonic(),
-            cpu_s=usage.ru_utime + usage.ru_stime,
-            switches=usage.ru_nivcsw,
-            ticks=_ticks(self.root / "proc/stat"),
-            clock_hz=clock_hz,
-        )
+        return Reading(ticks=_ticks(self.root / "proc/stat"), clock_hz=clock_hz)
 
 
-def between(before: Reading, after: Reading, *, threads: int | None) -> dict[str, object]:
-    """The context of whatever ran between two readings.
-
-    Args:
-        threads: how many threads the case keeps busy; None = unknown, then no `cpu_share` is given.
-
-    `cpu_share` is CPU time received over CPU time wanted (wall x threads): below 1 somebody else had our cores.
-    """
-    wall_s = max(after.wall_s - before.wall_s, 1e-9)
-    cpu_s = after.cpu_s - before.cpu_s
+def between(before: Reading, after: Reading) -> dict[str, object]:
+    """The context of whatever ran between two readings."""
     clocks = [hz for hz in (before.clock_hz, after.clock_hz) if hz is not None]
-    context: dict[str, object] = {
+    return {
         "clock_before_hz": before.clock_hz,
         "clock_after_hz": after.clock_hz,
         "clock_hz": sum(clocks) / len(clocks) if clocks else None,
-        "involuntary_switches_per_s": (after.switches - before.switches) / wall_s,
         "steal_ratio": _steal(before.ticks, after.ticks),
     }
-    if threads:
-        context["cpu_share"] = cpu_s / (wall_s * threads)
-    return context
 
 
-class CheckedTimer:
-    """A timer whose every batch is also timed by the kernel's raw clock, which nobody slews.
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the kernel and an independent clock say of this process; counters that only grow."""
 
-    `ratio` is near 1 on an honest machine: a device clock that disagrees with the host's means virtual time,
-    a tampered clock or preemption between the two.
-    """
+    raw_s: float  #: CLOCK_MONOTONIC_RAW, which nobody slews
+    cpu_s: float  #: all threads
+    switches: int  #: involuntary, all threads
 
-    #: shorter batches would compare the cost of reading two clocks
+
+def usage() -> Usage:
+    """The counters now, in about 2 µs."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return Usage(time.clock_gettime(time.CLOCK_MONOTONIC_RAW), used.ru_utime + used.ru_stime, used.ru_nivcsw)
+
+
+class WatchedTimer:
+    """A timer that also counts, around every batch and outside of its time, what we got of the machine meanwhile."""
+
+    #: a shorter batch would compare the cost of reading the counters
     MIN_BATCH_S = 1e-3
 
-    def __init__(self, timer: Timer, raw_s: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_MONOTONIC_RAW)):
-        self._timer, self._raw_s = timer, raw_s
-        self._device_s = self._host_s = 0.0
+    def __init__(self, timer: Timer, usage: Callable[[], Usage] = usage) -> None:
+        self._timer, self._usage = timer, usage
+        self._device_s = self._timed_s = 0.0
+        self._host_s = self._cpu_s = 0.0
+        self._switches = 0
 
     def now(self) -> float:
         """Seconds of the timer beneath."""
         return self._timer.now()
 
     def time(self, call: Callable[[], object], calls: int) -> float:
-        """Seconds of the timer beneath; the raw clock runs around it."""
-        start = self._raw_s()
+        """Seconds of the timer beneath."""
+        before = self._usage()
         seconds = self._timer.time(call, calls)
-        host_s = self._raw_s() - start
-        if seconds >= self.MIN_BATCH_S:
+        host_s = self._count(before, seconds)
+        if host_s is not None:
             self._device_s += seconds
-            self._host_s += host_s
+            self._timed_s += host_s
         return seconds
 
-    def take_ratio(self) -> float | None:
-        """Device seconds over raw host seconds since the last call; None when no batch was long enough."""
-        ratio = self._device_s / self._host_s if self._host_s > 0 else None
-        self._device_s = self._host_s = 0.0
-        return ratio
+    def told(self, clock: Callable[[int], float], calls: int) -> float:
+        """Seconds of the variant's own clock; not compared with the host's, which also sees its overhead."""
+        before = self._usage()
+        seconds = self._timer.told(clock, calls)
+        self._count(before, seconds)
+        return seconds
+
+    def _count(self, before: Usage, seconds: float) -> float | None:
+        if seconds < self.MIN_BATCH_S:
+            return None
+        after = self._usage()
+        self._host_s += after.raw_s - before.raw_s
+        self._cpu_s += after.cpu_s - before.cpu_s
+        self._switches += after.switches - before.switches
+        return after.raw_s - before.raw_s
+
+    def context(self, threads: int | None) -> dict[str, object]:
+        """What the batches so far say; empty when none was long enough.
+
+        `timer_ratio`: device seconds over raw host seconds, near 1 on an honest machine; else time is virtual, the
+        clock tampered with, or we were preempted between the two. `cpu_share`: CPU time received over CPU time wanted
+        (wall x threads); below 1 somebody else had our cores.
+
+        Args:
+            threads: how many threads the case keeps busy; None = unknown, then there is no `cpu_share`.
+        """
+        if self._host_s <= 0:
+            return {}
+        found: dict[str, object] = {"involuntary_switches_per_s": self._switches / self._host_s}
+        if self._timed_s > 0:
+            found["timer_ratio"] = self._device_s / self._timed_s
+        if threads:
+            found["cpu_share"] = self._cpu_s / (self._host_s * threads)
+        return found
 
 
 def _ticks(path: Path) -> tuple[int, ...] | None:

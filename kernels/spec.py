@@ -166,7 +166,8 @@ class Bench:
     needs: tuple[str, ...] = ()  #: import names it loads when opened ("torch", "numba")
     seconds: Mapping[Profile, float] = field(default_factory=dict)  #: budget asked for, per profile; absent = not run
     startup_s: float = 1.0  #: wall seconds before the first sample when caches are warm: imports, compilation, data
-    shares: Callable[[Setting], float] | None = None  #: sum of `share` over what `open` will yield; None = one per key
+    #: the sum of `share` over what `open` will yield, or the share of each key where that is not 1
+    shares: Callable[[Setting], float] | Mapping[str, float] = field(default_factory=dict)
 
     def wanted(self, setting: Setting) -> tuple[str, ...]:
         """The keys this bench will report with `setting`, headline first."""
@@ -174,7 +175,9 @@ class Bench:
 
     def total_share(self, setting: Setting) -> float:
         """What the steps' shares add up to, so that each can be given its part of the time left."""
-        return self.shares(setting) if self.shares else float(len(self.wanted(setting)))
+        if isinstance(self.shares, Mapping):
+            return sum(self.shares.get(key, 1.0) for key in self.wanted(setting))
+        return self.shares(setting)
 
 
 def is_figure(value: float) -> bool:

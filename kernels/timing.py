@@ -11,10 +11,12 @@ from typing import Protocol
 from kernels import stats
 from kernels.spec import BenchError, Case, DeviceKind, Reading, Statistic, Unit, Variant, is_figure
 
-TAILS: frozenset[Statistic] = frozenset({"p95", "p99"})
+#: half-width at which a tail is known well enough to rank nodes by: it says "about", where a median says "is"
+TAIL_TOLERANCE: dict[Statistic, float] = {"p95": 0.10, "p99": 0.25}
 TAIL_SAMPLES = 1000  # a p99 has an interval from 368 samples on; 1000 put ten of them beyond it
 WINDOW = 5  # batches whose median must hold still before sampling starts
 TRIAL_PART = 0.3  # of what a case has left after its first calls, to find its best variant
+HOPELESS = 1.5  # a variant whose best time is so much longer than the shortest median is not tried again
 WARM_PART = 0.25  # of what is left then, at most
 
 
@@ -27,6 +29,10 @@ class Timer(Protocol):
 
     def time(self, call: Callable[[], object], calls: int) -> float:
         """Seconds that `calls` calls in a row took, by the device's own clock."""
+        ...
+
+    def told(self, clock: Callable[[int], float], calls: int) -> float:
+        """Seconds that `clock` says its `calls` calls took, for a variant that holds its own clock."""
         ...
 
 
@@ -46,6 +52,9 @@ class HostTimer:
         for _ in rounds:
             call()
         return (time.perf_counter_ns() - start) * 1e-9
+
+    def told(self, clock: Callable[[int], float], calls: int) -> float:
+        return clock(calls)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +129,7 @@ def measure(case: Case, timer: Timer, effort: Effort, budget_s: float) -> tuple[
     if len(case.variants) > 1:
         context |= {"variant": best.label, "variants": trials}
     readings = (Reading(key=case.key, unit=case.unit, work=best.work, statistic=case.statistic), *case.also)
-    return tuple(_figure(case, reading, found, context) for reading in readings)
+    return tuple(_figure(case, reading, found, effort, context) for reading in readings)
 
 
 def _check(variant: Variant, timer: Timer) -> float:
@@ -142,7 +151,7 @@ def sample(variant: Variant, case: Case, timer: Timer, effort: Effort, until: fl
         seconds.append(_run(variant, timer, calls) / calls)
         now = timer.now()
         if len(seconds) >= check_at and now - start >= effort.min_time_s:
-            if _converged(seconds, effort):
+            if known_well(seconds, case.statistic, effort.tolerance):
                 return _sampled(seconds, calls, "converged", warm)
             check_at = len(seconds) + max(1, len(seconds) // 10)  # looking after every sample would favour luck
         if len(seconds) >= case.max_samples:
@@ -156,12 +165,12 @@ def _sampled(seconds: list[float], calls: int, stopped_by: str, warm: bool) -> S
 
 
 def _samples_wanted(case: Case, effort: Effort) -> int:
-    tailed = case.statistic in TAILS or any(reading.statistic in TAILS for reading in case.also)
+    tailed = any(statistic in TAIL_TOLERANCE for statistic in (case.statistic, *(r.statistic for r in case.also)))
     return min(case.max_samples, max(effort.min_samples, TAIL_SAMPLES if tailed else 0))
 
 
 def _run(variant: Variant, timer: Timer, calls: int) -> float:
-    seconds = variant.clock(calls) if variant.clock else timer.time(variant.call, calls)
+    seconds = timer.told(variant.clock, calls) if variant.clock else timer.time(variant.call, calls)
     if not is_figure(seconds):
         raise BenchError(f"{calls} calls of {variant.label} took {seconds} s by the clock; its time cannot be believed")
     return seconds
@@ -193,32 +202,46 @@ def _warm(variant: Variant, calls: int, timer: Timer, effort: Effort, until: flo
     return False
 
 
-def _converged(seconds: Sequence[float], effort: Effort) -> bool:
-    half = stats.relative_half_width(seconds)
-    return half is not None and half <= effort.tolerance
+def known_well(samples: Sequence[float], statistic: Statistic, tolerance: float) -> bool:
+    """Whether the interval's half-width is within `tolerance` of the statistic, or within a tail's own."""
+    half = stats.relative_half_width(samples, stats.QUANTILE.get(statistic, 0.5))
+    return half is not None and half <= TAIL_TOLERANCE.get(statistic, tolerance)
 
 
 def _choose(case: Case, timer: Timer, until: float) -> tuple[Variant, dict[str, object]]:
-    """Try the variants in turn until `until`, at least thrice each; return the best and what each gave."""
+    """Try the variants in turn until `until`, at least thrice; return the best and what each gave.
+
+    A variant that has fallen hopelessly behind is left alone, so that it does not use up the others' time.
+    """
     if len(case.variants) == 1:
         return case.variants[0], {}
     calls = {variant.label: _calls_per_sample(variant, case, timer) for variant in case.variants}
     tried: dict[str, list[float]] = {variant.label: [] for variant in case.variants}
-    rounds = 0
+    hopeful = list(case.variants)
     while True:
-        for variant in case.variants:
+        for variant in hopeful:
             n = calls[variant.label]
-            tried[variant.label].append(variant.work.value(case.unit, _run(variant, timer, n) / n))
-        rounds += 1
-        if rounds >= 3 and timer.now() >= until:
+            _run(variant, timer, 1)  # a library's threads spin for a while after its last call: let the others' rest
+            # per unit of work: the variants of a product differ in size
+            unit_s = 1 / _speed(variant, case, _run(variant, timer, n) / n)
+            tried[variant.label].append(unit_s)
+        shortest = min(stats.quantile(times, 0.5) for times in tried.values())
+        hopeful = [variant for variant in hopeful if min(tried[variant.label]) <= HOPELESS * shortest]
+        if len(hopeful) == 1 or (len(tried[hopeful[0].label]) >= 3 and timer.now() >= until):
             break
-    pick = min if case.unit == "s" else max
-    best = pick(case.variants, key=lambda v: stats.quantile(tried[v.label], 0.5))
-    kept: dict[str, object] = {
-        label: {"value": stats.quantile(values, 0.5), "n": len(values), "samples": values}
-        for label, values in tried.items()
-    }
-    return best, kept
+    best = min(hopeful, key=lambda variant: stats.quantile(tried[variant.label], 0.5))
+    return best, {variant.label: _trial(case, tried[variant.label]) for variant in case.variants}
+
+
+def _speed(variant: Variant, case: Case, seconds: float) -> float:
+    """Larger is better, whatever the unit."""
+    value = variant.work.value(case.unit, seconds)
+    return 1 / value if case.unit == "s" else value
+
+
+def _trial(case: Case, unit_s: Sequence[float]) -> dict[str, object]:
+    values = [time_s if case.unit == "s" else 1 / time_s for time_s in unit_s]
+    return {"value": stats.quantile(values, 0.5), "n": len(values), "samples": values}
 
 
 def _drift(seconds: Sequence[float]) -> float | None:
@@ -229,7 +252,7 @@ def _drift(seconds: Sequence[float]) -> float | None:
     return stats.quantile(seconds[half:], 0.5) / stats.quantile(seconds[:half], 0.5)
 
 
-def _figure(case: Case, reading: Reading, found: Sampled, context: dict[str, object]) -> Figure:
+def _figure(case: Case, reading: Reading, found: Sampled, effort: Effort, context: dict[str, object]) -> Figure:
     values = tuple(reading.work.value(reading.unit, seconds) for seconds in found.seconds)
     return Figure(
         key=reading.key,
@@ -237,7 +260,7 @@ def _figure(case: Case, reading: Reading, found: Sampled, context: dict[str, obj
         statistic=reading.statistic,
         summary=stats.summarise(values, reading.statistic),
         samples=values,
-        converged=found.stopped_by == "converged",
+        converged=known_well(values, reading.statistic, effort.tolerance),
         at=case.at,
         axis=case.axis,
         context=context,

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kernels import stats
-from kernels.conditions import CheckedTimer, Conditions, between, die_with_parent
+from kernels.conditions import Conditions, WatchedTimer, between, die_with_parent
 from kernels.spec import (
     Bench,
     BenchError,
@@ -28,11 +28,12 @@ from kernels.spec import (
     UnsupportedError,
     WrongResultError,
 )
-from kernels.timing import EFFORT, Figure, HostTimer, measure
+from kernels.timing import EFFORT, Figure, HostTimer, known_well, measure
 from qualify import wire
 
 #: an observed figure is as steady as the far end and the disk are; 5 % is what a reader needs
 OBSERVED_TOLERANCE = 0.05
+RATIO_TOLERANCE = 0.01
 #: left at the end of the task's seconds for the last check and the generator's clean-up
 WRAP_UP_S = 0.1
 
@@ -117,15 +118,14 @@ def _run(step: Step, bench: Bench, task: wire.Task, seconds: float) -> list[wire
         return [wire.Missed(keys=(step.key,), status="skipped", reason=step.reason, error="unsupported")]
     start = time.monotonic()
     conditions = Conditions(clock_hz=_clock(task))
-    timer = CheckedTimer(HostTimer())
+    timer = WatchedTimer(HostTimer())
     before = conditions.read()
     if isinstance(step, Observed):
         found = [_observed(observation) for observation in step.observe(seconds)]
-        context = between(before, conditions.read(), threads=None)
+        context = between(before, conditions.read())
     else:
         found = list(measure(step, timer, EFFORT[task.device.kind], seconds))
-        context = between(before, conditions.read(), threads=_threads(step))
-        context["timer_ratio"] = timer.take_ratio()
+        context = {**between(before, conditions.read()), **timer.context(_threads(step))}
     lasted_s = time.monotonic() - start
     return [_measured(figure, bench, {**context, **figure.context}, lasted_s) for figure in found]
 
@@ -147,18 +147,24 @@ def _observed(seen: Observation) -> Figure:
     summary = stats.summarise(seen.samples, seen.statistic)
     if seen.value is not None:
         summary = replace(summary, value=seen.value, ci95=seen.ci95)
-    half = stats.relative_half_width(seen.samples, stats.QUANTILE.get(seen.statistic, 0.5))
     return Figure(
         key=seen.key,
         unit=seen.unit,
         statistic=seen.statistic,
         summary=summary,
         samples=seen.samples,
-        converged=half is not None and half <= OBSERVED_TOLERANCE,
+        converged=_settled(seen, summary),
         at=seen.at,
         axis=seen.axis,
         context=dict(seen.context),
     )
+
+
+def _settled(seen: Observation, summary: stats.Summary) -> bool:
+    """Whether an observed figure is known well enough; a ratio near 0 by its width itself, not by its relative one."""
+    if seen.unit == "ratio" and summary.ci95 is not None:
+        return summary.ci95[1] - summary.ci95[0] <= 2 * RATIO_TOLERANCE
+    return known_well(seen.samples, seen.statistic, OBSERVED_TOLERANCE)
 
 
 def _measured(figure: Figure, bench: Bench, context: dict[str, object], lasted_s: float) -> wire.Measured:

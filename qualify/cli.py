@@ -7,12 +7,13 @@ import os
 import secrets
 import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn, Protocol, TypeVar
+from typing import NoReturn, Protocol
 
 import click
 from rich.console import Console
@@ -24,7 +25,6 @@ from qualify.records import Report, Verdict
 from qualify.session import Options, Session, SessionError
 
 EXIT: dict[Verdict, int] = {"qualified": 0, "not_qualified": 1, "unknown": 3}
-T = TypeVar("T")
 
 
 class Presenter(Protocol):
@@ -115,20 +115,26 @@ def qualify(
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=5202, show_default=True, help="0 takes a free one.")
-def peer(host: str, port: int) -> None:
+@click.option("--iperf3-port", type=click.IntRange(1, 65535), help="Where an iperf3 server listens as well. [port + 1]")
+def peer(host: str, port: int, iperf3_port: int | None) -> None:
     """Be the far end of another machine's network benchmark, until Ctrl-C.
 
     It listens on loopback unless told otherwise; anybody who can reach it can load this link.
 
     Example: gridmark peer --host 0.0.0.0 --port 5202
     """
-    from kernels import tcp
+    from kernels.peer import serve
 
-    stop = _until_interrupted()
-    try:
-        tcp.serve(host, port, stop=stop, on_ready=lambda bound: click.echo(f"listening on {host}:{bound}", err=True))
-    except OSError as error:
-        fail(f"cannot listen on {host}:{port}: {error.strerror}; choose another --host or --port")
+    def ready(bound: int, beside: int | None) -> None:
+        click.echo(f"listening on {host}:{bound}" + (f", iperf3 on {beside}" if beside else ""), err=True)
+
+    with _stopped_by_signals() as stop:
+        try:
+            serve(
+                host, port, stop=stop, iperf3_port=iperf3_port or (port + 1 if 0 < port < 65535 else None), ready=ready
+            )
+        except OSError as error:
+            fail(f"cannot listen on {host}:{port}: {error.strerror}; choose another --host or --port")
 
 
 @click.command()
@@ -152,7 +158,7 @@ def doctor(as_json: bool) -> None:
         for check in found:
             mark = {True: "ok", False: "BAD", None: "-"}[check.ok]
             click.echo(f"{mark:>4}  {check.name}: {check.found}")
-            if check.ok is False:
+            if check.remedy and not check.ok:
                 click.echo(f"      {check.remedy}")
     sys.exit(1 if any(check.ok is False for check in found) else 0)
 
@@ -228,6 +234,9 @@ def _deliver(report: Report, presenter: Presenter, *, as_json: bool, html: Path 
 
 def _replace(path: Path, text: str) -> None:
     """Write `text` so that a reader sees the old page or the new one."""
+    if path.exists() and not path.is_file():  # a device or a pipe cannot be replaced
+        path.write_text(text)
+        return
     unfinished = path.with_name(f".{path.name}.part")
     try:
         unfinished.write_text(text)
@@ -254,15 +263,13 @@ def _interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _until_interrupted() -> Callable[[], bool]:
-    """A predicate that becomes true at the first SIGINT or SIGTERM."""
-    stopped = False
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal stopped
-        del number, frame
-        stopped = True
-
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
-    return lambda: stopped
+@contextlib.contextmanager
+def _stopped_by_signals() -> Iterator[threading.Event]:
+    """An event that the first SIGINT or SIGTERM sets."""
+    stop = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

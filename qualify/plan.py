@@ -130,7 +130,8 @@ def _slots(
             keys=tuple(key for key in bench.keys[device.kind] if not keys or key in keys),
             seconds=bench.startup_s + wished[bench.name] * factor,
         )
-        for bench in asked
+        # the short ones first: what they do not use of their time goes to the long ones
+        for bench in sorted(asked, key=lambda bench: wished[bench.name])
     )
 
 

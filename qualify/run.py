@@ -26,6 +26,8 @@ GRACE_PART, GRACE_S = 0.2, 1.5
 LAST_MOMENT_PART = 1.02
 #: the gates and the report after the last child
 WRAP_UP_S = 0.5
+#: a slot takes at most this much of its planned time when those before it left some
+MAX_STRETCH = 1.5
 #: a limit is met or missed by 2 of 3
 ATTEMPTS = 3
 #: -P: the current folder may hold a package of the same name as ours
@@ -84,13 +86,14 @@ class _Run:
         self._found: dict[str, Measurement] = dict(waived(plan.waived))
 
     def measure(self) -> None:
-        """Every slot once, shortened together when time runs out."""
+        """Every slot once; what is left of the time is shared anew before each, so that it may be more or less."""
         slots = self._plan.slots
         for place, slot in enumerate(slots):
             planned_s = sum(later.seconds for later in slots[place:])
             room_s = self._left_s() - self._plan.budget_s * REPEAT_PART
             self._tell("bench", slot.bench.name, slot.keys, planned_s)
-            self._found |= self._run_slot(slot, slot.seconds * min(1.0, max(0.0, room_s) / planned_s), planned_s)
+            factor = min(MAX_STRETCH, max(0.0, room_s) / planned_s)
+            self._found |= self._run_slot(slot, slot.seconds * factor, planned_s)
 
     def confirm(self) -> None:
         """Measure again what missed a limit, until two attempts of three agree or the budget is spent."""
@@ -143,7 +146,8 @@ class _Run:
         )
 
     def _order(self, key: str) -> tuple[int, int, str]:
-        for place, slot in enumerate(self._plan.slots):
+        """The longest benchmark first, its keys as it lists them; what was not planned last."""
+        for place, slot in enumerate(reversed(self._plan.slots)):
             if key in slot.keys:
                 return place, slot.keys.index(key), key
         return len(self._plan.slots), 0, key

@@ -258,6 +258,7 @@ BENCH = Bench(
     open={"cpu": on_cpu},
     waived={"cuda": "not built yet"},
     needs=("torch", "numpy", "numba"),
-    seconds={"quick": 9.0, "standard": 40.0, "deep": 90.0},
+    seconds={"quick": 13.0, "standard": 40.0, "deep": 90.0},
     startup_s=2.5,
+    shares=SHARES,
 )

@@ -96,4 +96,5 @@ BENCH = Bench(
     needs=("numpy", "numba"),
     seconds={"quick": 5.0, "standard": 15.0, "deep": 30.0},
     startup_s=1.0,
+    shares={f"memlatency.{level}": share for level, share in SHARES.items()},
 )

@@ -79,4 +79,5 @@ BENCH = Bench(
     needs=("numpy", "numba"),
     seconds={"quick": 7.0, "standard": 30.0, "deep": 60.0},
     startup_s=1.5,
+    shares=SHARES,
 )
