@@ -47,6 +47,7 @@ class Hit:
     severity: Severity | None = None  #: None = the rule's own
     remedy: str | None = None  #: None = the rule's own
     ruling: Ruling | None = None  #: of a limit that is measured again; None = needs no repetition
+    doubtful: tuple[str, ...] = ()  #: keys that another attempt could decide, where one hit speaks of several
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +70,7 @@ class Rule:
     def doubtful(self, evidence: Evidence) -> Iterator[str]:
         """The keys that another attempt could decide."""
         for hit in self.find(evidence):
+            yield from hit.doubtful
             if hit.ruling is not None and hit.ruling.is_open and hit.key is not None:
                 yield hit.key
 

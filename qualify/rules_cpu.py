@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from qualify.records import Attempt, Json, Measurement
 from qualify.reference import is_virtual
 from qualify.rule import Evidence, Hit, Rule, percent
 from qualify.trial import (
-    LEAST_CPU_SHARE,
     MOST_STEAL,
+    SHARE_OF_FEW,
+    SHARE_OF_MANY,
     STARVED_SHARE,
+    Ruling,
     Side,
     attempts,
     is_crowded,
     is_starved,
+    least_cpu_share,
     number,
     rule_attempts,
 )
@@ -32,6 +35,7 @@ STEAL_FAILURE = 0.20
 #: a busy single thread next to which others run: readings of the whole machine's load
 ALONE = "memlatency"
 ALONE_READINGS = 5
+NAMED_FIGURES = 3  #: in a sentence; the evidence has them all
 
 
 def cpu_quota(evidence: Evidence) -> Iterator[Hit]:
@@ -123,16 +127,8 @@ def noisy_beside(evidence: Evidence) -> Iterator[Hit]:
 
 
 def noisy_figures(evidence: Evidence) -> Iterator[Hit]:
-    """Our threads were put aside for others while a figure was measured."""
-    for key, measurement in sorted(evidence.measurements.items()):
-        ruling = rule_attempts(measurement, _crowded)
-        if ruling.misses:
-            yield Hit(
-                text=f"others took part of the CPUs while {key} was measured",
-                evidence=_share_evidence(measurement, LEAST_CPU_SHARE),
-                key=key,
-                ruling=ruling,
-            )
+    """Our threads were put aside for others while figures were measured."""
+    yield from _over_figures(evidence, _crowded, "others took part of the CPUs while {} measured")
 
 
 def noisy_neighbour(evidence: Evidence) -> Iterator[Hit]:
@@ -144,16 +140,7 @@ def noisy_neighbour(evidence: Evidence) -> Iterator[Hit]:
 
 def cpu_starved(evidence: Evidence) -> Iterator[Hit]:
     """Our threads wanted to run, nobody here was put before them, and still they did not run."""
-    for key, measurement in sorted(evidence.measurements.items()):
-        ruling = rule_attempts(measurement, _starved)
-        if ruling.misses:
-            share = number(measurement.context, "cpu_share")
-            yield Hit(
-                text=f"the threads of {key} got {percent(share or 0.0)} of the CPU time they wanted",
-                evidence=_share_evidence(measurement, STARVED_SHARE),
-                key=key,
-                ruling=ruling,
-            )
+    yield from _over_figures(evidence, _starved, "threads that wanted to run did not while {} measured")
 
 
 def cpu_below_claim(evidence: Evidence) -> Iterator[Hit]:
@@ -196,13 +183,37 @@ def _starved(attempt: Attempt) -> Side | None:
     return "misses" if is_starved(attempt) else "meets"
 
 
-def _share_evidence(measurement: Measurement, limit: float) -> dict[str, Json]:
-    context = measurement.context
+def _over_figures(evidence: Evidence, side: Callable[[Attempt], Side | None], words: str) -> Iterator[Hit]:
+    """One hit for all figures that tell of the same thing: what several figures show needs no repetition of each."""
+    rulings = {key: rule_attempts(measurement, side) for key, measurement in sorted(evidence.measurements.items())}
+    rulings = {key: ruling for key, ruling in rulings.items() if ruling.misses}
+    sure = {key: ruling for key, ruling in rulings.items() if ruling.missed or ruling.misses == ruling.judged}
+    told = sure or dict(list(rulings.items())[:1])
+    if told:
+        keys = list(told)
+        named = ", ".join(keys[:NAMED_FIGURES]) + (
+            f" and {len(keys) - NAMED_FIGURES} more" * (len(keys) > NAMED_FIGURES)
+        )
+        yield Hit(
+            text=words.format(f"{named} {'was' if len(keys) == 1 else 'were'}"),
+            evidence={"figures": {key: _share_evidence(evidence.measurements[key]) for key in keys}},
+            key=keys[0] if len(keys) == 1 else None,
+            ruling=Ruling(
+                misses=sum(ruling.misses for ruling in told.values()),
+                judged=sum(ruling.judged for ruling in told.values()),
+                is_open=False,
+            ),
+            doubtful=tuple(key for key, ruling in rulings.items() if ruling.is_open),
+        )
+
+
+def _share_evidence(measurement: Measurement) -> dict[str, Json]:
+    threads = number(measurement.context, "threads")
     return {
         "cpu_share": [number(attempt.context, "cpu_share") for attempt in attempts(measurement)],
-        "involuntary_switches_per_s": number(context, "involuntary_switches_per_s"),
-        "threads": number(context, "threads"),
-        "limit": limit,
+        "involuntary_switches_per_s": number(measurement.context, "involuntary_switches_per_s"),
+        "threads": threads,
+        "limit": least_cpu_share(threads or 1.0),
     }
 
 
@@ -245,7 +256,8 @@ RULES = (
         severity="warning",
         fires="other processes were busy before or while we measured",
         limit=f"{FOREIGN_CPUS} CPUs of named processes, or {percent(BUSY_RATIO)} of all CPUs; for a figure less than "
-        f"{percent(LEAST_CPU_SHARE)} of the CPU time its threads wanted while the kernel preempted them, 2 of 3",
+        f"{percent(SHARE_OF_FEW)} (few threads) to {percent(SHARE_OF_MANY)} (many) of the CPU time its threads wanted "
+        "while the kernel preempted them, 2 of 3",
         remedy="Run when the machine is idle, and stop other work on it.",
         find=noisy_neighbour,
     ),

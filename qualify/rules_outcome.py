@@ -11,6 +11,8 @@ from qualify.trial import Side, attempts, is_wrong, rule_attempts
 CRASHES = frozenset({"crash", "killed"})
 #: ends that have a code of their own
 NAMED = CRASHES | {"timeout", "out_of_memory", "wrong_result", "interrupted", "bad_output"}
+#: figures named in a sentence; the evidence has them all
+NAMED_WORST = 3
 
 
 def wrong_result(evidence: Evidence) -> Iterator[Hit]:
@@ -76,10 +78,10 @@ def not_converged(evidence: Evidence) -> Iterator[Hit]:
         if measurement.status == "ok" and measurement.converged is False:
             half_widths[key] = _half_width(measurement)
     if half_widths:
-        known = [half for half in half_widths.values() if isinstance(half, float)]
-        worst = f", the worst to ±{percent(max(known))}" if known else ""
+        known = sorted(((half, key) for key, half in half_widths.items() if isinstance(half, float)), reverse=True)
+        worst = ", ".join(f"{key} to ±{percent(half)}" for half, key in known[:NAMED_WORST])
         yield Hit(
-            text=f"{len(half_widths)} figures are not known as well as wanted{worst}: {', '.join(half_widths)}",
+            text=f"{len(half_widths)} figures are not known as well as wanted{f'; worst {worst}' if worst else ''}",
             evidence={"half_width": half_widths},
         )
 

@@ -16,9 +16,10 @@ NEEDED = 2  #: attempts that must agree
 MOST = 3  #: attempts made at one figure
 BARELY = 0.02  #: a figure without an interval is taken to be this uncertain
 
-#: a figure whose threads got less of their CPUs than this, and lost this many CPUs' worth, was measured beside somebody
-#: else: a busy loop takes half of the CPU it shares, and checks between samples leave a tenth idle
-LEAST_CPU_SHARE, LOST_CPUS = 0.90, 0.4
+#: a figure whose threads got less of their CPUs than this was measured beside somebody else: 0.7 for one or two
+#: threads, 0.85 for four, 0.9 from six on. A busy loop takes half of the CPU it shares and makes the other threads wait
+#: for the one it shares it with (two threads got 0.33 to 0.58); checks between samples leave up to a sixth idle
+SHARE_OF_FEW, SHARE_OF_MANY, LOST_CPUS = 0.70, 0.90, 0.6
 #: if the kernel preempted them this often: an idle machine's own housekeeping does about 15 times a second and thread,
 #: a busy loop beside one thread 100 to 200 times
 SWITCHES_PER_S, SWITCHES_PER_S_AND_THREAD = 20.0, 25.0
@@ -137,12 +138,17 @@ def is_wrong(attempt: Attempt | Measurement) -> bool:
     return attempt.context.get("error") == "wrong_result"
 
 
+def least_cpu_share(threads: float) -> float:
+    """The part of the CPU time wanted below which `threads` threads were not alone."""
+    return min(SHARE_OF_MANY, max(SHARE_OF_FEW, 1 - LOST_CPUS / threads))
+
+
 def is_crowded(attempt: Attempt | Measurement) -> bool:
     """Whether the kernel gave our CPUs to others while this was measured."""
     context = attempt.context
     share, switches = number(context, "cpu_share"), number(context, "involuntary_switches_per_s")
     threads = number(context, "threads") or 1.0
-    if share is None or share >= min(LEAST_CPU_SHARE, 1 - LOST_CPUS / threads):
+    if share is None or share >= least_cpu_share(threads):
         return False
     return switches is None or switches >= SWITCHES_PER_S + SWITCHES_PER_S_AND_THREAD * threads
 

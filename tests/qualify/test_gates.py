@@ -187,11 +187,35 @@ def test_load_that_cannot_be_named_is_told() -> None:
 
 
 def test_a_busy_loop_that_starts_later_is_told_by_the_figures() -> None:
-    """One of two cores shared: 0.75 of the CPU time and 150 preemptions a second, in every attempt."""
-    found = evidence(in_all("matmul.fp32", cpu_share=0.75, involuntary_switches_per_s=150.0, threads=2))
+    """One of two cores shared: half of the CPU time and 150 preemptions a second, in every attempt."""
+    found = evidence(in_all("matmul.fp32", cpu_share=0.5, involuntary_switches_per_s=150.0, threads=2))
 
     finding = one(found, "NOISY_NEIGHBOUR")
     assert (finding.severity, finding.confirmed, finding.key) == ("warning", "3 of 3", "matmul.fp32")
+
+
+def test_several_figures_beside_a_busy_loop_confirm_each_other() -> None:
+    """One finding for all of them, though there was no time to repeat any; all of them are worth repeating."""
+    share = {"cpu_share": 0.5, "involuntary_switches_per_s": 150.0, "threads": 2}
+    keys = ("matmul.bf16", "matmul.fp32", "memory.copy", "memory.triad")
+    found = evidence(*(measured(key, context=share) for key in keys))
+
+    finding = one(found, "NOISY_NEIGHBOUR")
+    assert (finding.severity, finding.confirmed, finding.key) == ("warning", "4 of 4", None)
+    assert "matmul.bf16, matmul.fp32, memory.copy and 1 more were measured" in finding.text
+    assert set(keys) <= gates.doubtful(found)
+
+
+def test_passing_disturbances_of_several_figures_are_forgotten() -> None:
+    """Two figures, each disturbed once and undisturbed twice."""
+    crowded = {"cpu_share": 0.5, "involuntary_switches_per_s": 900.0}
+    healthy = traces.HEALTHY
+    changed = []
+    for key in ("matmul.fp32", "memory.copy"):
+        value = healthy[key][1]
+        changed.append(gates.combine(tried(measured(key), value, **crowded), measured(key)))
+
+    assert codes(evidence(*changed)) == set()
 
 
 def test_a_busy_loop_beside_a_single_thread_is_told_by_telemetry() -> None:

@@ -155,13 +155,14 @@ def test_every_attempt_is_kept_and_a_wrong_result_always_wins(made: list[Measure
     [
         (0.99, 60.0, 2, False, False),
         (0.85, 90.0, 2, False, False),  # checks between samples
-        (0.75, 150.0, 2, True, False),  # a busy loop on one core of two
-        (0.875, 150.0, 4, True, False),
+        (0.58, 184.0, 2, True, False),  # a busy loop on one core of two
+        (0.84, 150.0, 4, True, False),
+        (0.88, 250.0, 8, True, False),
         (0.97, 400.0, 64, False, False),
         (0.50, 20.0, 2, False, True),  # a quota we cannot see
         (0.50, 20.0, 1, False, True),
         (0.50, 90.0, 1, True, False),  # a busy loop on the only core
-        (0.75, None, 2, True, False),  # no counter of preemptions
+        (0.65, None, 2, True, False),  # no counter of preemptions
     ],
 )
 def test_who_took_the_cpus(share: float, switches: float | None, threads: int, crowded: bool, starved: bool) -> None:

@@ -296,7 +296,7 @@ FAULTY: Mapping[str, Callable[[], Evidence]] = {
     "BELOW_REFERENCE": lambda: evidence(slow("matmul.fp32", 0.5)),
     "ABOVE_PHYSICS": lambda: evidence(slow("matmul.fp32", 1.3)),
     "DTYPE_RATIO": lambda: evidence(slow("matmul.fp32", 0.6)),
-    "TIMER_DISAGREES": lambda: evidence(in_all("memory.copy", timer_ratio=0.97)),
+    "TIMER_DISAGREES": lambda: evidence(in_all("memory.copy", timer_ratio=0.95)),
     "UNEVEN": lambda: evidence(measured("memory.copy", samples=TWO_SPEEDS)),
     "CPU_QUOTA": lambda: of_node(cgroup=Cgroup(version="v2", cpu_quota_cpus=8.0)),
     "CGROUP_THROTTLED": lambda: evidence(telemetry=telemetry(throttled_ratio=0.4)),
