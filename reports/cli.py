@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import os
 import sys
 import tempfile
@@ -101,6 +102,8 @@ def compare(first: str, second: str, tolerance: float, as_json: bool) -> None:
 
     if first == second == "-":
         raise click.UsageError("only one of the two reports can come from stdin")
+    if math.isnan(tolerance):
+        raise click.BadParameter("expected a number of percent, found nan", param_hint="--tolerance")
     found = comparing.compare(read(first), read(second), tolerance=tolerance / 100)
     with _printing():
         if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -179,12 +180,13 @@ def ratio(first: Measurement, second: Measurement) -> tuple[float | None, tuple[
     if not upper.value or not lower.value or upper.value < 0 or lower.value < 0:
         return None, None
     centre = math.log(upper.value) - math.log(lower.value)
+    quotient = min(upper.value / lower.value, sys.float_info.max)
     above, below = _arms(upper), _arms(lower)
     if above is None or below is None:
-        return _exp(centre), None
+        return quotient, None
     low = centre - math.hypot(above[0], below[1])
     high = centre + math.hypot(above[1], below[0])
-    return _exp(centre), (_exp(low), _exp(high))
+    return quotient, (_exp(low), _exp(high))
 
 
 def _exp(power: float) -> float:
