@@ -38,6 +38,11 @@ class Presenter:
 
         terminal.table(report, console)
 
+    def prepare_page(self) -> None:
+        """Raise ModuleNotFoundError where a page cannot be drawn."""
+        for package in ("jinja2", "matplotlib"):
+            importlib.import_module(package)
+
     def page(self, report: Report) -> str:
         """One self-contained HTML page."""
         from reports import page

@@ -16,6 +16,7 @@ TAIL_TOLERANCE: dict[Statistic, float] = {"p95": 0.10, "p99": 0.25}
 TAIL_SAMPLES = 1000  # a p99 has an interval from 368 samples on; 1000 put ten of them beyond it
 WINDOW = 5  # batches whose median must hold still before sampling starts
 TRIAL_PART = 0.3  # of what a case has left after its first calls, to find its best variant
+MIN_ROUNDS = 2  # of trying each variant that is not hopeless
 HOPELESS = 1.5  # a variant whose best time is so much longer than the shortest median is not tried again
 WARM_PART = 0.25  # of what is left then, at most
 
@@ -209,7 +210,7 @@ def known_well(samples: Sequence[float], statistic: Statistic, tolerance: float)
 
 
 def _choose(case: Case, timer: Timer, until: float) -> tuple[Variant, dict[str, object]]:
-    """Try the variants in turn until `until`, at least thrice; return the best and what each gave.
+    """Try the variants in turn until `until`, at least twice; return the best and what each gave.
 
     A variant that has fallen hopelessly behind is left alone, so that it does not use up the others' time.
     """
@@ -227,7 +228,7 @@ def _choose(case: Case, timer: Timer, until: float) -> tuple[Variant, dict[str, 
             tried[variant.label].append(unit_s)
         shortest = min(stats.quantile(times, 0.5) for times in tried.values())
         hopeful = [variant for variant in hopeful if min(tried[variant.label]) <= HOPELESS * shortest]
-        if len(hopeful) == 1 or (len(tried[hopeful[0].label]) >= 3 and timer.now() >= until):
+        if len(hopeful) == 1 or (len(tried[hopeful[0].label]) >= MIN_ROUNDS and timer.now() >= until):
             break
     best = min(hopeful, key=lambda variant: stats.quantile(tried[variant.label], 0.5))
     return best, {variant.label: _trial(case, tried[variant.label]) for variant in case.variants}

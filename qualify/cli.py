@@ -34,6 +34,10 @@ class Presenter(Protocol):
         """Print `report` for people."""
         ...
 
+    def prepare_page(self) -> None:
+        """Raise ModuleNotFoundError now, not after a minute, where a page cannot be drawn."""
+        ...
+
     def page(self, report: Report) -> str:
         """One self-contained HTML page."""
         ...
@@ -103,6 +107,8 @@ def qualify(
     )
     session = Session(options=options, environment=os.environ, version=own_version(), report_id=secrets.token_hex(8))
     _check_outputs(html)
+    if html is not None:
+        presenter.prepare_page()
     report = _young(session, if_older_than) if if_older_than is not None else None
     if report is None:
         report = _measured(session)
@@ -180,8 +186,14 @@ def _check_outputs(html: Path | None) -> None:
     folder = html.resolve().parent
     if html.is_dir() or not folder.is_dir():
         fail(f"--html wants a file in a folder that exists, found {str(html)!r}")
-    if not os.access(html if html.exists() else folder, os.W_OK):
-        fail(f"--html cannot be written: {str(html)!r}; choose another place")
+    try:
+        if html.exists():
+            html.open("a").close()
+        else:
+            html.touch()
+            html.unlink()
+    except OSError as error:
+        fail(f"--html cannot be written to {str(html)!r}: {error.strerror}; choose another place")
 
 
 def _young(session: Session, max_age_s: float) -> Report | None:

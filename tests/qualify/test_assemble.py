@@ -8,7 +8,7 @@ from qualify import wire
 from qualify.assemble import Collected, measurements_of
 from qualify.process import Outcome
 from tests.fake_child import figure
-from tests.qualify.conftest import fake_bench
+from tests.fake_machine import fake_bench
 
 BENCH = fake_bench("alpha", "one", "two", "three")
 KEYS = BENCH.keys["cpu"]

@@ -19,9 +19,8 @@ from click.testing import CliRunner, Result
 import gridmark
 from qualify import codec
 from qualify.records import Report
-from tests.qualify.conftest import BENCHES
+from tests.fake_machine import KEYS
 
-KEYS = tuple(key for bench in BENCHES.values() for key in bench.keys["cpu"])
 SCHEMA = json.loads(files("qualify").joinpath("report.schema.json").read_text())
 Machine = Callable[[dict[str, Any]], None]
 
