@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import psutil
+
 from qualify import wire
 
 End = Literal["done", "crash", "killed", "timeout", "bad_output", "out_of_memory"]
@@ -75,14 +77,25 @@ def run_child(
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill every process of the child's session that is left, then reap the child."""
+    """Kill every process of the child's session and every descendant that left it, then reap the child."""
+    descendants = _descendants(process.pid)  # before the kill: orphans are adopted and cannot be found any more
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)  # before wait(): until then the group's number cannot be reused
+    for descendant in descendants:
+        with contextlib.suppress(psutil.Error):
+            descendant.kill()  # psutil compares the start time: a reused number is left alone
     process.wait()
     for stream in (process.stdin, process.stdout):
         if stream is not None:
             with contextlib.suppress(OSError):
                 stream.close()
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        return []
 
 
 class _Listener:

@@ -88,19 +88,22 @@ def test_a_hung_child_is_ended_at_its_deadline(tmp_path: Path, body: str) -> Non
     assert time.monotonic() - start < 5
 
 
-def test_nothing_of_a_child_is_left(tmp_path: Path) -> None:
-    """Processes it started, and forgot, end with it."""
+@pytest.mark.parametrize("own_session", [False, True])
+def test_nothing_of_a_child_is_left(tmp_path: Path, own_session: bool) -> None:
+    """Processes it started, and forgot, end with it; when it has to be ended, even those that left its session."""
     outcome, _ = run(
         tmp_path,
         f"""
         import subprocess
-        orphan = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)"])
+        sleep = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
+        orphan = subprocess.Popen(sleep, start_new_session={own_session})
         open({str(tmp_path / "pid")!r}, "w").write(str(orphan.pid))
-        started(); done()
+        started(); time.sleep(60 if {own_session} else 0); done()
         """,
+        kill_after_s=2.0,
     )
 
-    assert outcome.end == "done"
+    assert outcome.end == ("timeout" if own_session else "done")
     assert not _alive(int((tmp_path / "pid").read_text()))
 
 
