@@ -132,7 +132,7 @@ def verify(scratch: Scratch, pages: Numbers, *, until: float, now: Callable[[], 
     checked = 0
     try:
         while checked < len(pages) and (checked == 0 or now() < until):
-            some = pages[checked : checked + VERIFY_DEPTH]
+            some = pages[checked : checked + len(queue.data)]
             slots = np.arange(len(some), dtype=np.intp)
             queue.submit(slots, some * PAGE_BYTES, write=False)
             left = len(some)

@@ -63,17 +63,17 @@ class Scratch:
         """
         self.filesystem = filesystem
         self.descriptor, direct = _open_nameless(folder)
+        try:
+            _reserve(self.descriptor, size_bytes)
+        except OSError as error:
+            os.close(self.descriptor)
+            raise UnsupportedError(f"wanted {size_bytes >> 20} MiB in {folder}, found: {error.strerror}") from error
         self.direct = direct and filesystem.kind not in IN_MEMORY
         self.pages = size_bytes // PAGE_BYTES
         self.written = 0  #: pages from the start of the file that have been written
         self._generation = np.zeros(self.pages, dtype=np.uint64)
         random = np.random.default_rng(seed)
         self._bodies = random.integers(0, 1 << 64, size=(BLOCK_PAGES, PAGE_WORDS), dtype=np.uint64)
-        try:
-            _reserve(self.descriptor, size_bytes)
-        except OSError as error:
-            os.close(self.descriptor)
-            raise UnsupportedError(f"wanted {size_bytes >> 20} MiB in {folder}, found: {error.strerror}") from error
 
     def close(self) -> None:
         """Give the space back."""
