@@ -178,8 +178,10 @@ def _crowded(attempt: Attempt) -> Side | None:
 
 
 def _starved(attempt: Attempt) -> Side | None:
-    if number(attempt.context, "cpu_share") is None or is_crowded(attempt):
-        return None
+    stolen = (number(attempt.context, "steal_ratio") or 0.0) > MOST_STEAL
+    throttled = (number(attempt.context, "throttled_ratio") or 0.0) > 0
+    if number(attempt.context, "cpu_share") is None or is_crowded(attempt) or stolen or throttled:
+        return None  # what took the time is known, and has a code of its own
     return "misses" if is_starved(attempt) else "meets"
 
 

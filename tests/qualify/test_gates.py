@@ -161,6 +161,14 @@ def test_a_hidden_quota_shows_in_the_cpu_time() -> None:
     assert {"CPU_STARVED"} == codes(found)
 
 
+@pytest.mark.parametrize("known", [{"steal_ratio": 0.3}, {"throttled_ratio": 0.5}], ids=["steal", "quota"])
+def test_a_limit_that_is_seen_is_not_told_as_an_unseen_one(known: dict[str, float]) -> None:
+    """Steal and throttling have codes of their own."""
+    found = evidence(in_all("matmul.fp32", cpu_share=0.5, involuntary_switches_per_s=20.0, **known))
+
+    assert "CPU_STARVED" not in codes(found)
+
+
 @pytest.mark.parametrize(
     ("cpus", "foreign"),
     [(2, "yes (pid 9) 99 %"), (16, "yes (pid 9) 51 %"), (128, "yes (pid 9) 100 %")],
