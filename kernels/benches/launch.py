@@ -21,7 +21,7 @@ def on_cpu(setting: Setting) -> Iterator[Step]:
     device = setting.device
     cpu = device.cpus[device.threads - 1]  # the first CPU takes most interrupts
     with pinned(cpu) as is_pinned:
-        context: dict[str, object] = {"cpu": cpu, "pinned": is_pinned}
+        context: dict[str, object] = {"cpu": cpu, "pinned": is_pinned, "threads": 1}
         if setting.wants("launch.sync") or setting.wants("launch.sync_p99"):
             yield from _pair(setting, "launch.sync", _torch_call(), context)
         if setting.wants("launch.numba") or setting.wants("launch.numba_p99"):

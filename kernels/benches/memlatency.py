@@ -79,6 +79,7 @@ def _case(level: str, laid: Chase, context: dict[str, object]) -> Case:
     hops = HOPS[level]
     variant = Variant(label="chase", call=partial(laid.walk, hops), work=Work(steps=hops), check=laid.check)
     context |= {
+        "threads": 1,
         "working_set_bytes": laid.bytes,
         "page_bytes": backing.page_bytes,
         "huge_ratio": backing.huge_ratio,
