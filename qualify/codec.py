@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
-from qualify.reading import MAX_DEPTH, RecordError, finite, found, member, quoted, reader_of
+from qualify.reading import MAX_DEPTH, RecordError, bounded, finite, found, member, quoted, reader_of
 from qualify.records import SCHEMA, Json, Report
 
 __all__ = ["MAX_BYTES", "RecordError", "dumps", "from_json", "loads", "parse", "report_from_json", "to_json"]
@@ -133,7 +133,7 @@ def _plain(value: object, depth: int) -> Json:
     if isinstance(value, str):
         return _sound(value)
     if isinstance(value, int):
-        return int(value)
+        return bounded(int(value))
     if isinstance(value, float):
         return finite(float(value))
     return _plain_container(value, depth + 1)

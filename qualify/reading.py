@@ -153,7 +153,7 @@ def _read_text(data: object) -> str:
 def _read_int(data: object) -> int:
     if type(data) is not int:
         raise RecordError(f"expected a whole number, found {found(data)}")
-    return data
+    return bounded(data)
 
 
 def _read_float(data: object) -> float:
@@ -184,8 +184,10 @@ def _any(data: object, depth: int) -> Json:
         return _read_text(data)
     if isinstance(data, float):
         return finite(data)
-    if data is None or isinstance(data, bool | int):
+    if data is None or isinstance(data, bool):
         return data
+    if isinstance(data, int):
+        return bounded(data)
     raise RecordError(f"expected a JSON value, found {found(data)}")
 
 
@@ -196,6 +198,17 @@ def _any_container(data: dict[Any, Any] | list[Any], depth: int) -> Json:
     if isinstance(data, dict):
         return {_read_text(key): _read_at(member(key), deeper, item) for key, item in data.items()}
     return [_read_at(f"[{index}]", deeper, item) for index, item in enumerate(data)]
+
+
+def bounded(number: int) -> int:
+    """The number itself.
+
+    Raises:
+        RecordError: it does not fit into 64 bits, where most readers would round or refuse it.
+    """
+    if not -(2**63) <= number < 2**63:
+        raise RecordError("expected a whole number of at most 64 bits, found a larger one")
+    return number
 
 
 def member(key: str) -> str:

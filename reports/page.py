@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kernels.stats import QUANTILE
 from qualify import codec
 from qualify.records import Measurement, Report
 from reports import facts, meanings, plots, svg, timeline, units, view
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 #: relative spreads that an axis may span, in both directions
-_SCALES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+_SCALES = (0.01, 0.02, 0.05, 0.1, 0.2)
 _WIDTH, _HALF = 120.0, 60.0  # of the drawing of a spread, in its own units
 _DATA = re.compile(r'<script type="application/json" id="gridmark-report">(.*?)</script>', re.DOTALL)
 
@@ -164,30 +165,33 @@ def _samples(report: Report) -> list[tuple[view.Row, str, str]]:
 
 
 def _scale(report: Report) -> float:
-    """The smallest span that shows nine of ten figures whole."""
+    """The smallest span that shows three of four figures whole; longer ones end at its edges."""
     arms = sorted(max(map(abs, arm)) for one in report.measurements if (arm := _arms(one)))
-    wanted = arms[int(0.9 * (len(arms) - 1))] if arms else 0.0
+    wanted = arms[int(0.75 * (len(arms) - 1))] if arms else 0.0
     return next((scale for scale in _SCALES if scale >= wanted), _SCALES[-1])
 
 
 def _arms(measurement: Measurement) -> tuple[float, float] | None:
-    """How far p5 and p95 lie from the figure, relative to it."""
+    """How far p5 and p95 lie from the figure, relative to it; nothing for a tail, which is no middle of them."""
     value = measurement.value
+    if measurement.statistic in QUANTILE and measurement.statistic != "median":
+        return None
     if not value or measurement.p5 is None or measurement.p95 is None:
         return None
     return measurement.p5 / value - 1, measurement.p95 / value - 1
 
 
 def _spread(measurement: Measurement, scale: float) -> Spread | None:
-    arms = _arms(measurement)
-    if arms is None or measurement.value is None:
+    value = measurement.value
+    if not value or (measurement.ci95 is None and _arms(measurement) is None):
         return None
-    low, high = measurement.ci95 or (measurement.value, measurement.value)
+    arms = _arms(measurement) or (0.0, 0.0)
+    low, high = measurement.ci95 or (value, value)
 
     def place(ratio: float) -> float:
         return round(_HALF + _HALF * min(1.0, max(-1.0, ratio / scale)), 1)
 
-    interval = units.plus_minus(measurement.value, measurement.ci95)
+    interval = units.plus_minus(value, measurement.ci95)
     words = f"5th to 95th percentile {arms[0]:+.1%} to {arms[1]:+.1%}, interval {interval}"
-    left, right = place(low / measurement.value - 1), place(high / measurement.value - 1)
+    left, right = place(low / value - 1), place(high / value - 1)
     return Spread(place(arms[0]), place(arms[1]), left, max(right, left + 1.5), words)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kernels.stats import quantile
 from qualify.records import Json, Measurement, Point, Report
 from reports import svg, units
 
@@ -70,19 +71,29 @@ def samples_plot(measurement: Measurement, name: str) -> str | None:
     seen = [(float(place), sample / value - 1) for place, sample in thinned(measurement.samples) if _fits(sample)]
     if len(seen) < 2:
         return None
-    reach = min(1e6, max(0.01, *(abs(ratio) for _, ratio in seen)) * 1.1)
-    low, high = ends(value, measurement.ci95)
+    low, high = (min(1e6, max(-1.0, end / value - 1)) for end in ends(value, measurement.ci95))
+    bottom, top = _reach([sample / value - 1 for sample in measurement.samples if _fits(sample)], low, high)
 
     def paint(figure: Figure) -> None:
-        axes = figure.add_axes((0, 0, 1, 1))
+        axes = figure.add_axes((0, 0.04, 1, 0.92))
         axes.axis("off")
         axes.set_xlim(-0.02 * len(measurement.samples) - 1, 1.02 * len(measurement.samples))
-        axes.set_ylim(-reach, reach)
-        axes.axhspan(max(-reach, low / value - 1), min(reach, high / value - 1), facecolor=svg.SOFT, linewidth=0)
+        axes.set_ylim(bottom, top)
+        axes.axhspan(low, high, facecolor=svg.SOFT, linewidth=0)
         axes.axhline(0, color=svg.MUTED, linewidth=0.8)
-        svg.dots(axes, [x for x, _ in seen], [y for _, y in seen], colour=svg.ACCENT, diameter=2.4)
+        inside = [(x, y) for x, y in seen if bottom <= y <= top]
+        beyond = [(x, min(top, max(bottom, y))) for x, y in seen if not bottom <= y <= top]
+        svg.dots(axes, inside, colour=svg.ACCENT, diameter=2.4)
+        svg.dots(axes, beyond, colour=svg.SECOND, diameter=3.4)
 
     return svg.draw(name, f"Samples of {measurement.key}", samples_words(measurement), 300, 60, paint)
+
+
+def _reach(ratios: Sequence[float], low: float, high: float) -> tuple[float, float]:
+    """What a panel spans: 98 of 100 samples with room to spare, the interval, and at least a percent both ways."""
+    bottom = min(-0.01, low, quantile(ratios, 0.01) * 1.3)
+    top = max(0.01, high, quantile(ratios, 0.99) * 1.3)
+    return bottom * 1.05, min(1e6, top) * 1.05
 
 
 def samples_words(measurement: Measurement) -> str:
@@ -225,7 +236,7 @@ def links_plot(report: Report) -> str | None:
             axes.set_yticks(range(len(rows)), [svg.label(one.measurement.key.replace("_", " ")) for one in rows])
             axes.tick_params(axis="y", length=0, labelcolor=svg.INK)
             axes.grid(visible=False, axis="y")
-            (svg.decade_ticks if unit == "s" else svg.linear_ticks)(axes.xaxis, unit)
+            (svg.decade_ticks if unit == "s" else svg.linear_ticks)(axes.xaxis, unit, most=5)
             top += row * len(rows) + gap
 
     parts = [f"{one.measurement.key} {units.figure(one.value, one.measurement.unit)}" for one in found]
@@ -233,7 +244,7 @@ def links_plot(report: Report) -> str | None:
 
 
 def _bars(axes: Axes, rows: list[Drawn]) -> None:
-    axes.set_xlim(0, max(one.value for one in rows) * 1.02)
+    axes.set_xlim(0, max(one.ends[1] for one in rows) * 1.02)
     for place, one in enumerate(rows):
         axes.barh(place, one.value, height=0.5, color=svg.SOFT)
         axes.plot(one.ends, [place, place], color=svg.ACCENT, linewidth=3)

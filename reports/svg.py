@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
@@ -116,16 +116,17 @@ def label(text: str) -> str:
     return "".join(mark if mark.isprintable() and ord(mark) < 0x250 else "?" for mark in text)
 
 
-def dots(axes: Axes, xs: list[float], ys: list[float], *, colour: str, diameter: float) -> None:
+def dots(axes: Axes, spots: Sequence[tuple[float, float]], *, colour: str, diameter: float) -> None:
     """Many dots as one path: lines of no length with round ends, a tenth of the size of markers."""
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
 
-    corners = [corner for corner in zip(xs, ys, strict=True) for _ in (0, 1)]
-    if not corners:
+    if not spots:
         return
-    path = Path(corners, [Path.MOVETO, Path.LINETO] * len(xs))
-    axes.add_patch(PathPatch(path, edgecolor=colour, facecolor="none", linewidth=diameter, capstyle="round"))
+    corners = [spot for spot in spots for _ in (0, 1)]
+    path = Path(corners, [Path.MOVETO, Path.LINETO] * len(spots))
+    patch = PathPatch(path, edgecolor=colour, facecolor="none", linewidth=diameter, capstyle="round", clip_on=False)
+    axes.add_patch(patch)
 
 
 def size_ticks(axes: Axes, *, step: int) -> None:

@@ -62,30 +62,32 @@ def _figures(report: Report, console: Console) -> None:
     _title("Figures", console, view.counted(report))
     if not groups:
         return
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", collapse_padding=True)
+    grid = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     grid.add_column("", no_wrap=True)
     grid.add_column("median", justify="right", no_wrap=True)
     grid.add_column("", no_wrap=True)
-    grid.add_column("95 %", justify="right", no_wrap=True)
+    grid.add_column("95 % ", justify="right", no_wrap=True)
     grid.add_column("n", justify="right", no_wrap=True)
-    grid.add_column("of expected", justify="right", no_wrap=True)
+    grid.add_column("expected", justify="right", no_wrap=True)
     grid.add_column("", ratio=1, overflow="fold")
     for group in groups:
         grid.add_row(Text(group.bench, style="bold"))
         for row in group.rows:
             grid.add_row(*_cells(row))
     _print(grid, console)
+    if any(row.unsettled for group in groups for row in group.rows):
+        _print(Text("! not settled: the interval is wider than wanted", style="dim"), console)
 
 
 def _cells(row: view.Row) -> tuple[Text, ...]:
-    unsettled = row.measurement.converged is False
+    mark, style = ("!", "yellow") if row.unsettled else (" ", "")
     return (
         Text("  " + row.label),
         Text(row.number, style="bold"),
         Text(row.unit),
-        Text(row.spread + ("!" if unsettled else ""), style="yellow" if unsettled else ""),
+        Text(row.spread + mark, style=style),
         Text(str(row.measurement.n), style="dim"),
-        Text(row.share),
+        Text(row.share + " "),
         Text(row.note, style="dim"),
     )
 

@@ -13,8 +13,6 @@ VERDICTS: Mapping[Verdict, str] = {"qualified": "Qualified", "not_qualified": "N
 #: by what a reader should do first
 SEVERITIES: tuple[Severity, ...] = ("failure", "warning", "info")
 
-_STOPS = {"budget": "time ran out", "samples": "most samples taken"}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
@@ -31,6 +29,7 @@ class Row:
     expected: str  #: "883 GFLOP/s"
     basis: str
     note: str
+    unsettled: str  #: "not settled", or empty
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,35 +113,39 @@ def row(measurement: Measurement, report: Report) -> Row:
         expected="" if metric is None else units.figure(metric.expected, plain(metric.unit)),
         basis="" if metric is None else plain(metric.basis),
         note=note(measurement),
+        unsettled=unsettled(measurement),
     )
 
 
 def _spread(value: float, measurement: Measurement) -> str:
     if value == 0 and measurement.ci95 is not None:  # a loss of nothing: how much it may be all the same
-        return f"≤{units.figure(measurement.ci95[1], plain(measurement.unit))}"
+        above, unit = measurement.ci95[1], plain(measurement.unit)
+        return f"≤{units.percent(above, 2) if unit == 'ratio' else units.figure(above, unit)}"
     return units.plus_minus(value, measurement.ci95)
 
 
 def note(measurement: Measurement) -> str:
-    """What explains a figure: "streaming, 512 MiB; not settled: time ran out"."""
+    """What explains a figure: "streaming, 512 MiB; measured 3 times"."""
     context = measurement.context
     shown = [name for name in _EXPLAINING if not (measurement.series and name == measurement.axis)]
     parts = [text for text in (_word(context, name) for name in shown) if text]
-    if measurement.statistic != "median":
+    if measurement.statistic != "median" and not measurement.key.endswith(measurement.statistic):
         parts.insert(0, plain(measurement.statistic))
     if measurement.series:
         at = measurement.series[-1].at
         place = units.size(at) if measurement.axis == "size_bytes" else f"{at:g}"
-        parts.append(f"at {place}, last of {len(measurement.series)}")
+        parts.append(f"at {place}, last of {len(measurement.series)}" if len(measurement.series) > 1 else f"at {place}")
     remarks = [", ".join(parts)] if parts else []
-    if measurement.converged is False:
-        stop = _STOPS.get(str(context.get("stopped_by")))
-        remarks.append(f"not settled: {stop}" if stop else "not settled")
     if isinstance(context.get("note"), str):
         remarks.append(plain(str(context["note"])))
     if measurement.attempts:
         remarks.append(f"measured {len(measurement.attempts) + 1} times")
     return "; ".join(remarks)
+
+
+def unsettled(measurement: Measurement) -> str:
+    """ "not settled" where a figure is less certain than wanted; empty where it is as certain."""
+    return "not settled" if measurement.converged is False else ""
 
 
 #: context that a reader wants beside the figure, and how its value is said
@@ -191,10 +194,17 @@ def _notice(alike: tuple[Finding, ...]) -> Notice:
     return Notice(severity=first.severity, code=plain(first.code), lines=lines, remedy=plain(first.remedy))
 
 
+#: of evidence beside a finding; the rest stands in the report's data
+MOST_EVIDENCE = 240
+
+
 def _line(finding: Finding) -> Line:
     about = [plain(finding.key or ""), f"seen {plain(finding.confirmed)}" if finding.confirmed else ""]
     unsaid = {name: value for name, value in finding.evidence.items() if str(value) not in finding.text}
-    return Line(text=plain(finding.text), about=", ".join(part for part in about if part), evidence=evidence(unsaid))
+    said = evidence(unsaid)
+    if len(said) > MOST_EVIDENCE:
+        said = said[:MOST_EVIDENCE].rsplit(" ", 1)[0] + " …"
+    return Line(text=plain(finding.text), about=", ".join(part for part in about if part), evidence=said)
 
 
 def counted(report: Report) -> str:

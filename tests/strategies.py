@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from qualify import records
 from qualify.records import Measurement, Report
 
+WHOLE = st.integers(-(2**63), 2**63 - 1)
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | NUMBERS | TEXT,
+    st.none() | st.booleans() | WHOLE | NUMBERS | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=5,
 )
@@ -32,7 +33,7 @@ class AnyJson:
 
 def of_hint(hint: Any) -> st.SearchStrategy[Any]:
     """Values of the type, as the records' hints spell it."""
-    simple = {str: TEXT, int: st.integers(), float: NUMBERS, bool: st.booleans(), AnyJson: JSON, type(None): st.none()}
+    simple = {str: TEXT, int: WHOLE, float: NUMBERS, bool: st.booleans(), AnyJson: JSON, type(None): st.none()}
     if hint in simple:
         return simple[hint]
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):

@@ -80,7 +80,7 @@ def test_what_is_no_number_is_not_written(value: float) -> None:
         codec.dumps(small(measurements=(measurement,)))
 
 
-@pytest.mark.parametrize("value", [{1, 2}, b"raw", object(), {1: "a"}, 1j])
+@pytest.mark.parametrize("value", [{1, 2}, b"raw", object(), {1: "a"}, 1j, 2**63])
 def test_what_has_no_json_form_is_not_written(value: Any) -> None:
     """A context holds JSON values only; others are named, not guessed at."""
     measurement = dataclasses.replace(small().measurements[0], context={"x": value})
@@ -117,6 +117,11 @@ def put(path: str, value: object) -> Callable[[dict[str, Any]], None]:
         (put("node", None), "$.node: expected an object (Node), found null"),
         (put("node.cpu.cores", 2.0), "$.node.cpu.cores: expected a whole number, found the number 2.0"),
         (put("node.cpu.cores", True), "$.node.cpu.cores: expected a whole number, found true"),
+        (
+            put("node.cpu.cores", 2**63),
+            "$.node.cpu.cores: expected a whole number of at most 64 bits, found a larger one",
+        ),
+        (put("options", {"a": -(2**63) - 1}), "$.options.a: expected a whole number of at most 64 bits"),
         (put("node.hostname", 3), "$.node.hostname: expected text, found the number 3"),
         (put("partial", 0), "$.partial: expected true or false, found the number 0"),
         (put("budget_s", "45"), '$.budget_s: expected a number, found "45"'),

@@ -238,5 +238,5 @@ def test_a_terminal_without_unicode_gets_question_marks(files: dict[str, Path]) 
     ended = outside("show", files["healthy"], stdout=subprocess.PIPE, env=environment)
 
     assert ended.returncode == 0
-    assert "813  GFLOP/s" in ended.stdout
+    assert "813 GFLOP/s" in ended.stdout
     assert "?0.17 %" in ended.stdout

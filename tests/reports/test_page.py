@@ -20,7 +20,7 @@ from qualify.codec import RecordError
 from qualify.records import Measurement, Report, Telemetry
 from reports import page
 from tests import builders
-from tests.strategies import NUMBERS, of_record
+from tests.strategies import NUMBERS, WHOLE, of_record
 
 VOID = {"meta", "link", "br", "path", "use"}
 
@@ -287,7 +287,7 @@ def absurd(draw: st.DrawFn) -> Report:
         pair = draw(st.none() | st.tuples(ABSURD, ABSURD))
         points = tuple(dataclasses.replace(p, at=draw(ABSURD), value=draw(ABSURD), ci95=pair) for p in one.series[:3])
         numbers: dict[str, Any] = {name: draw(st.none() | ABSURD) for name in ("p5", "p95", "started_s", "lasted_s")}
-        context = {"working_set_bytes": draw(ABSURD | st.integers()), "size_bytes": draw(ABSURD)}
+        context = {"working_set_bytes": draw(ABSURD | WHOLE), "size_bytes": draw(ABSURD), "clock_hz": draw(ABSURD)}
         samples = tuple(draw(st.lists(ABSURD, max_size=4)))
         return dataclasses.replace(
             one, value=draw(ABSURD), ci95=pair, series=points, samples=samples, context=context, **numbers
@@ -300,7 +300,7 @@ def absurd(draw: st.DrawFn) -> Report:
         Telemetry, at_s=ABSURD, busy_ratio=maybe, steal_ratio=maybe, clock_hz=maybe, temperature_c=maybe
     )
     telemetry = tuple(draw(st.lists(reading, max_size=3)))
-    sizes = st.none() | st.integers()
+    sizes = st.none() | WHOLE
     cpu = dataclasses.replace(builders.node().cpu, l1d_bytes=draw(sizes), l2_bytes=draw(sizes), l3_bytes=draw(sizes))
     return builders.report(
         measurements=tuple(map(spoil, chosen)), telemetry=telemetry, node=builders.node(cpu=cpu), score=None
