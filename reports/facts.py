@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qualify.records import Claim, Cpu, Disk, Gpu, Nic, Node, Report
+from qualify.records import Claim, Cpu, Disk, Gpu, Json, Nic, Node, Report
 from reports import units, view
 from reports.units import UNKNOWN, plain
 
@@ -30,9 +30,15 @@ def sections(report: Report) -> tuple[Section, ...]:
     found += [Section("Before the run", _before(node))]
     found += [Section("Claimed", _claim(report.claim))] if report.claim else []
     found += [Section("Versions", tuple((plain(name), _text(text)) for name, text in node.versions.items()))]
-    asked = tuple((plain(name), view.value_text(name, value)) for name, value in report.options.items())
+    asked = tuple(
+        (plain(name), view.value_text(name, value)) for name, value in report.options.items() if _given(value)
+    )
     found += [Section("Asked for", (*asked, ("report", plain(report.id))))]
     return tuple(section for section in found if section.lines)
+
+
+def _given(value: Json) -> bool:
+    return value is not None and value != [] and value != ""
 
 
 def _text(text: str | None) -> str:
@@ -71,7 +77,8 @@ def _processor(cpu: Cpu) -> Lines:
         ("model", _text(cpu.model)),
         ("vendor", f"{_text(cpu.vendor)}, {model}"),
         ("architecture", _text(cpu.architecture)),
-        ("cores", f"{_number(cpu.cores)} in {_number(cpu.sockets)} sockets, {_number(cpu.threads)} threads"),
+        ("sockets", _number(cpu.sockets)),
+        ("cores", f"{_number(cpu.cores)}, {_number(cpu.threads)} threads"),
         ("usable CPUs", ranges(cpu.usable_cpus)),
         ("clock", f"{units.figure(cpu.base_hz, 'Hz')} base, {units.figure(cpu.max_hz, 'Hz')} most"),
         ("governor", _text(cpu.governor)),
