@@ -34,11 +34,16 @@ def crashed(evidence: Evidence) -> Iterator[Hit]:
         ruling = rule_attempts(measurement, _crash_side)
         if ruling.misses:
             last = next(attempt for attempt in reversed(attempts(measurement)) if _error(attempt) in CRASHES)
+            # it came right in the others: worth knowing, and no ruling any more
+            told = not (ruling.missed or ruling.suspected or ruling.is_open)
             yield Hit(
-                text=f"the process of {key} died: {last.reason}",
+                text=f"the process of {key} died"
+                + (f" once in {ruling.judged} attempts" if told else "")
+                + f": {last.reason}",
                 evidence={"reason": last.reason, "signal": last.context.get("signal")},
                 key=key,
-                ruling=ruling,
+                severity="info" if told else None,
+                ruling=None if told else ruling,
             )
 
 

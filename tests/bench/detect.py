@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,8 +24,19 @@ EXPECTED = {
     "load": {"NOISY_NEIGHBOUR"},
     "slower": {"BELOW_HISTORY", "BELOW_REFERENCE"},
 }
-#: true facts about a machine, not about a run; everything else of weight in a clean run is a false alarm
-BAD = {"warning", "failure"}
+#: what weighs: a clean run that raises any of it is a false alarm ...
+BAD = ("warning", "failure")
+#: ... but for what is true of the machine and not of the run
+FACTS = {
+    "CLOCK_UNSYNCED",
+    "CONTAINER",
+    "HUGEPAGES_OFF",
+    "GOVERNOR_POWERSAVE",
+    "DISK_OVERLAY",
+    "DISK_TMPFS",
+    "VIRTUALISED",
+}
+REPEATED = ("memory.triad", "memory.copy", "memory.read", "matmul.fp32", "matmul.fp64", "memlatency.dram")
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,15 @@ class Run:
                 value = measurement["value"]
                 return None if value is None else float(value)
         return None
+
+
+@dataclass(frozen=True)
+class Found:
+    """All runs of a session."""
+
+    clean: list[Run]
+    disturbed: list[Run]
+    controls: list[dict[str, float]]
 
 
 def qualify(data: Path, *, kind: str, keep: bool, main: str = "", **popen: Any) -> Run:
@@ -113,29 +134,55 @@ def quota(cpus: float) -> Iterator[Callable[[], None]]:
         folder.rmdir()
 
 
-def rounds(clean: int = 20, disturbed: int = 5, tell: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
-    """`clean` quiet runs, which make the history, then `disturbed` of each disturbance, in turn."""
+def rounds(
+    clean: int = 20,
+    disturbed: int = 5,
+    *,
+    tell: Callable[[str], None],
+    control: Callable[[], dict[str, float]],
+) -> Found:
+    """`clean` quiet runs, which make the history, then `disturbed` of each disturbance, in turn.
+
+    Args:
+        control: figures of another program, taken before each clean run: the noise of the machine itself.
+    """
     with tempfile.TemporaryDirectory(dir=ROOT) as folder:
         data = Path(folder)
         quiet: list[Run] = []
+        controls: list[dict[str, float]] = []
         for number in range(clean):
+            controls.append(control())
             quiet.append(qualify(data, kind="clean", keep=True))
-            tell(f"clean {number + 1}/{clean}: {sorted(quiet[-1].codes(tuple(BAD))) or 'nothing'}")
+            tell(f"clean {number + 1}/{clean}: {sorted(quiet[-1].codes(BAD)) or 'nothing'}")
         others: list[Run] = []
         for number in range(disturbed):
             for act in (limited, loaded, slower):
                 others.append(act(data))
                 tell(f"{others[-1].kind} {number + 1}/{disturbed}: {sorted(others[-1].codes())}")
-    return {"clean": quiet, "disturbed": others}
+    return Found(clean=quiet, disturbed=others, controls=controls)
 
 
-def summary(found: dict[str, list[Run]]) -> dict[str, Any]:
+def repeatability(found: Found) -> dict[str, Any]:
+    """Coefficient of variation of the medians over the clean runs, ours and the control's."""
+    ours = {key: _variation([run.value(key) for run in found.clean]) for key in REPEATED}
+    theirs = {key: _variation([control.get(key) for control in found.controls]) for key in found.controls[0]}
+    return {"runs": len(found.clean), "ours": ours, "control": theirs}
+
+
+def _variation(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    if len(known) < 2:
+        return None
+    return statistics.stdev(known) / statistics.mean(known)
+
+
+def summary(found: Found) -> dict[str, Any]:
     """How often each disturbance was seen by its code, and what the clean runs raised."""
-    raised = [sorted(run.codes(tuple(BAD))) for run in found["clean"]]
+    raised = [sorted(run.codes(BAD) - FACTS) for run in found.clean]
     rows: dict[str, Any] = {
         "clean": {"runs": len(raised), "with_a_finding": sum(bool(codes) for codes in raised), "codes": raised}
     }
     for kind, codes in EXPECTED.items():
-        runs = [run for run in found["disturbed"] if run.kind == kind]
+        runs = [run for run in found.disturbed if run.kind == kind]
         rows[kind] = {"runs": len(runs), "seen": sum(bool(run.codes() & codes) for run in runs)}
     return rows

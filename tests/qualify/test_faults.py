@@ -26,27 +26,8 @@ Machine = Callable[[dict[str, Any]], None]
 
 #: what ends a child, or makes it unbelievable, at once
 FATAL = (
-    *(
-        f"SIG{name}"
-        for name in [
-            "SEGV",
-            "ABRT",
-            "BUS",
-            "ILL",
-            "FPE",
-            "KILL",
-            "TERM",
-            "HUP",
-            "INT",
-            "QUIT",
-            "USR1",
-            "PIPE",
-            "ALRM",
-            "SYS",
-            "XCPU",
-            "TRAP",
-        ]
-    ),
+    *("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGTRAP", "SIGSYS", "SIGXCPU"),
+    *("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGALRM"),
     *("exit-0", "exit-3", "exit-255", "raise", "raise-empty", "raise-unicode", "recursion", "allocate", "orphan"),
     *("truncated", "two-in-one", "empty-line", "words", "binary", "nul", "null", "array", "number", "deep"),
     *("nan", "infinite", "negative", "text-value", "no-samples", "other-key", "other-unit", "extra-field"),

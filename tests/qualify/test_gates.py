@@ -128,14 +128,14 @@ def test_a_wrong_result_is_not_repeated_away() -> None:
 
 
 def test_a_crash_is_tried_again_and_forgiven_when_it_does_not_recur() -> None:
-    """Crash, then two figures: measured, no finding."""
+    """Crash, then two figures: measured, and no more than a remark."""
     crash = failed("matmul.fp32", "crash")
     assert "matmul.fp32" in gates.doubtful(evidence(crash))
 
     again = gates.combine(gates.combine(crash, measured("matmul.fp32")), measured("matmul.fp32"))
 
     assert again.status == "ok"
-    assert "CRASHED" not in codes(evidence(again))
+    assert one(evidence(again), "CRASHED").severity == "info"
 
 
 @pytest.mark.parametrize("cores", [2, 4, 16, 128])
