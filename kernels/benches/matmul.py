@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -43,7 +44,6 @@ POOL = 3  # random matrices; the pairs (0, 1), (1, 2), (2, 0) are multiplied in 
 MEMORY_PART = 0.25  # of what is available, for pool and result
 TRIED = ("bfloat16", "int8")  #: what a CPU may do so slowly that the time of a call must be found out first
 SLOWEST_CALL_S = 0.3  # a call this slow leaves too few samples; smaller matrices are taken then
-SETTLE_S = 0.04
 SAMPLED_ROWS = 16  # of an integer product, compared element by element beside the check of the whole
 SHARES = {"matmul.fp32": 1.5, "matmul.fp64": 1.5}
 VARIANT_SIDES: dict[Profile, int] = {"quick": 2, "standard": 3, "deep": 4}
@@ -86,18 +86,19 @@ class Operands:
 class Turns:
     """Times the calls of two libraries whose idle threads would take the CPUs from one another.
 
-    A worker of OpenBLAS spins for 2^26 clock ticks after its last work, one of OpenMP for some milliseconds: with all
-    CPUs in use, whoever comes next is halved. So a change of library first waits until they sleep.
+    Workers of OpenBLAS and OpenMP spin for a while after their last work: with all CPUs in use, whoever comes next is
+    halved. So a change of library first waits until they sleep.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, settle_s: float) -> None:
+        self._settle_s = settle_s
         self._last = ""
 
     def clock(self, variant: Variant, calls: int) -> float:
         """Seconds of `calls` calls in a row."""
         library = variant.label.partition(" ")[0]
         if library != self._last:
-            time.sleep(SETTLE_S)
+            time.sleep(self._settle_s)
             self._last = library
         start = time.perf_counter()
         for _ in range(calls):
@@ -107,14 +108,16 @@ class Turns:
 
 def on_cpu(setting: Setting) -> Iterator[Step]:
     """One precision after the other; each tries libraries and sizes, and measures the best of them."""
-    from kernels.cpu.crew import Crew
-
     keys = [key for key in KEYS if setting.wants(key)]
     if not keys:
         return
+    from kernels.cpu.blas import set_numpy_threads, shorten_spins
+
+    settle_s = shorten_spins(os.environ)  # before anything loads numpy
+
     import torch
 
-    from kernels.cpu.blas import set_numpy_threads
+    from kernels.cpu.crew import Crew
 
     threads = setting.device.threads
     torch.set_num_threads(threads)
@@ -136,14 +139,14 @@ def on_cpu(setting: Setting) -> Iterator[Step]:
             with Crew(setting.device.cpus[:threads]) as crew:
                 yield from _own(key, sets, crew, context)
         else:
-            yield _libraries(key, sets, context)
+            yield _libraries(key, sets, context, settle_s=settle_s)
 
 
-def _libraries(key: str, sets: list[Operands], context: dict[str, object]) -> Case:
+def _libraries(key: str, sets: list[Operands], context: dict[str, object], *, settle_s: float) -> Case:
     variants = [_variant("torch", operands, partial(_by_torch, operands)) for operands in sets]
     if KINDS[key].stored in ("float32", "float64") and context["numpy_threads"] == context["threads"]:
         variants += [_variant("numpy", operands, partial(_by_numpy, operands)) for operands in sets]
-        turns = Turns()
+        turns = Turns(settle_s)
         variants = [replace(variant, clock=partial(turns.clock, variant)) for variant in variants]
     return _case(key, variants, context)
 
