@@ -13,7 +13,7 @@ from kernels import helper, iperf, tcp
 from kernels.spec import BenchError
 
 LOOPBACK = "127.0.0.1"
-START_S = 5.0
+START_S = iperf.START_S + 3.0
 #: each connection costs an iperf3 server a session, so they are few
 CONNECT_SPACING_S = 0.05
 

@@ -16,16 +16,19 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from kernels import helper
 from kernels.flow import Flow
+from kernels.spec import BenchError
 
 LIBRARY = "libiperf.so.0"
 SLICE_S = 0.05
+START_S = 5.0
 UDP_BYTES = 172  # as kernels.udp sends
-#: of a session that failed, before the server listens again
-PAUSE_S = 0.05
+#: after a session that failed, before the server listens again: a port that is taken must not make it spin
+PAUSE_S = 0.005
 
 
 def missing() -> str | None:
@@ -41,9 +44,32 @@ def missing() -> str | None:
 
 @contextlib.contextmanager
 def server(host: str, port: int) -> Iterator[helper.Helper]:
-    """An iperf3 server on `host`:`port`, one test after the other, until the block is left."""
+    """An iperf3 server on `host`:`port`, one test after the other, until the block is left; it listens already.
+
+    Raises:
+        BenchError: it did not come to listen.
+    """
     with helper.run("kernels.iperf", json.dumps({"role": "server", "host": host, "port": port})) as running:
+        until = time.monotonic() + START_S
+        while not listens(port):
+            if running.process.poll() is not None or time.monotonic() > until:
+                raise BenchError(f"wanted an iperf3 server on {host}:{port}, it did not start: {running.last_words()}")
+            time.sleep(0.005)
         yield running
+
+
+def listens(port: int, *, tables: tuple[str, ...] = ("/proc/net/tcp", "/proc/net/tcp6")) -> bool:
+    """Whether anybody listens on a TCP port here; asking by connecting would cost an iperf3 server a session."""
+    for table in tables:
+        try:
+            lines = Path(table).read_text().splitlines()[1:]
+        except OSError:  # no IPv6
+            continue
+        for line in lines:
+            _, local, _, state = line.split()[:4]
+            if state == "0A" and int(local.rpartition(":")[2], 16) == port:
+                return True
+    return False
 
 
 def client(host: str, port: int, *, seconds: int, reverse: bool) -> contextlib.AbstractContextManager[helper.Helper]:

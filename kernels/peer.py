@@ -17,6 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
 from kernels import helper, iperf, tcp, udp
+from kernels.spec import BenchError
 
 MAX_CONNECTIONS = 64
 MAX_SESSIONS = 1024
@@ -51,8 +52,8 @@ def serve(
         stack.enter_context(datagrams)
         if iperf.missing():
             iperf3_port = None
-        if iperf3_port is not None:
-            stack.enter_context(_iperf3_server(host, iperf3_port, stop))
+        if iperf3_port is not None and not stack.enter_context(_iperf3_server(host, iperf3_port, stop)):
+            iperf3_port = None
         echo = threading.Thread(target=_echo_datagrams, args=(datagrams, stop), daemon=True)
         echo.start()
         ready(listener.getsockname()[1], iperf3_port)
@@ -70,19 +71,27 @@ def serve(
 
 
 @contextlib.contextmanager
-def _iperf3_server(host: str, port: int, stop: threading.Event) -> Iterator[None]:
-    """An iperf3 server that is started again whenever it ends: libiperf may exit when a session goes wrong."""
+def _iperf3_server(host: str, port: int, stop: threading.Event) -> Iterator[bool]:
+    """An iperf3 server that is started again whenever it ends: libiperf may exit when a session goes wrong.
+
+    Yields whether it listens; one that cannot at first, its port being taken, is not tried again.
+    """
+    tried, listens = threading.Event(), threading.Event()
 
     def keep() -> None:
-        while not stop.is_set():
-            with iperf.server(host, port) as running:
+        while not stop.is_set() and listens.is_set() == tried.is_set():
+            with contextlib.suppress(BenchError), iperf.server(host, port) as running:
+                listens.set()
+                tried.set()
                 while not stop.wait(LOOK_S) and running.process.poll() is None:
                     pass
+            tried.set()
 
     keeper = threading.Thread(target=keep)
     keeper.start()
     try:
-        yield
+        tried.wait()
+        yield listens.is_set()
     finally:
         stop.set()
         keeper.join()

@@ -84,7 +84,7 @@ def connect(host: str, port: int, *, timeout_s: float = CONNECT_S) -> socket.soc
     """
     try:
         link = socket.create_connection((host, port), timeout=timeout_s)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: a name that cannot be looked up at all
         raise BenchError(
             f"wanted a peer at {host}:{port}, found: {_why(error, timeout_s)}; start one there or name another"
         ) from error
@@ -156,10 +156,10 @@ def read_line(link: socket.socket) -> bytes:
     return bytes(line)
 
 
-def _why(error: OSError, timeout_s: float) -> str:
+def _why(error: OSError | UnicodeError, timeout_s: float) -> str:
     if isinstance(error, TimeoutError):
         return f"no answer within {timeout_s:g} s"
-    return error.strerror or str(error)
+    return getattr(error, "strerror", None) or str(error)
 
 
 def probe(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -17,19 +17,19 @@ from kernels.spec import Bench, BenchError, Observation, Observed, Profile, Sett
 if TYPE_CHECKING:
     from kernels.farend import FarEnd
     from kernels.throughput import Loaded
-
-    Measure = Callable[[FarEnd, Sequence[str], float], tuple[Observation, ...]]
+    from kernels.udp import Probed
 
 RTT_STATISTICS: dict[str, Statistic] = {"network.rtt": "median", "network.rtt_p95": "p95", "network.rtt_p99": "p99"}
 RTT_KEYS = (*RTT_STATISTICS, "network.jitter")
 UDP_KEYS = ("network.udp_loss", "network.udp_jitter")
-FLOW_KEYS = ("network.down", "network.up", "network.loaded_rtt")
-SHARES = {RTT_KEYS: 1.0, UDP_KEYS: 1.0, FLOW_KEYS: 4.0}
+FLOW_KEYS = ("network.down", "network.up")
+LOADED_KEY = "network.loaded_rtt"
+FLOW_SHARE = 2.0
 
 #: 368 give a p99 its interval
 PROBES: dict[Profile, int] = {"quick": 400, "standard": 1000, "deep": 3000}
 #: idle round trips to compare those under load with, and their part of the time
-LOAD_PROBES, LOAD_IDLE_PART = 50, 0.1
+LOAD_PROBES, LOAD_IDLE_PART, MIN_IDLE_S = 50, 0.1, 0.4
 #: at most 50 round trips a second, like a patient ping
 MAX_SPACING_S = 0.02
 #: their packets meet cold caches and unresolved neighbours
@@ -42,96 +42,160 @@ LEAST_SAMPLES = 5
 Z = 1.96
 
 
+def steps(setting: Setting) -> list[tuple[str, tuple[str, ...], float]]:
+    """What is to be done: the method of `Link`, the keys it reports, its share of the time.
+
+    Round trips under load are taken beside the flows; where a direction is not wanted itself, its flow is theirs.
+    """
+    found = [
+        ("round_trips", tuple(key for key in RTT_KEYS if setting.wants(key)), 1.0),
+        ("datagrams", tuple(key for key in UDP_KEYS if setting.wants(key)), 1.0),
+        *(("flow", (key,), FLOW_SHARE) for key in FLOW_KEYS if setting.wants(key)),
+    ]
+    if setting.wants(LOADED_KEY):
+        found.append(("loaded", (LOADED_KEY,), FLOW_SHARE * sum(not setting.wants(key) for key in FLOW_KEYS)))
+    return [step for step in found if step[1]]
+
+
 def on_cpu(setting: Setting) -> Iterator[Step]:
     """Round trips, datagrams, then flows; all against one far end that must answer first."""
     from kernels import farend
 
     with farend.find(setting.peer) as far:
-        round_trips = partial(_round_trips, count=PROBES[setting.profile])
-        measures: dict[tuple[str, ...], Measure] = {RTT_KEYS: round_trips, UDP_KEYS: _datagrams, FLOW_KEYS: _flows}
-        for keys, measure in measures.items():
-            wanted = tuple(key for key in keys if setting.wants(key))
-            if wanted:
-                yield Observed(keys=wanted, observe=partial(measure, far, wanted), share=SHARES[keys])
+        link = Link(far, count=PROBES[setting.profile], probing=setting.wants(LOADED_KEY))
+        for method, keys, share in steps(setting):
+            yield Observed(keys=keys, observe=partial(getattr(link, method), keys), share=share)
 
 
 def shares(setting: Setting) -> float:
     """Of all that `on_cpu` yields."""
-    return sum(share for keys, share in SHARES.items() if any(map(setting.wants, keys)))
+    return sum(share for _, _, share in steps(setting))
 
 
-def _round_trips(far: FarEnd, wanted: Sequence[str], seconds: float, *, count: int) -> tuple[Observation, ...]:
-    """Idle round trips. Jitter is the mean |difference| of neighbours.
+class Link:
+    """What lies between here and the far end; each method measures some of it within its seconds."""
 
-    RFC 3550, 6.4.1, smooths the same differences, J += (|D| - J) / 16, and so tells of the last 16 packets only; its
-    expectation is the mean, which tells of all. J is in the context as `rfc3550_s`.
-    """
+    def __init__(self, far: FarEnd, *, count: int, probing: bool) -> None:
+        self._far, self._count, self._probing = far, count, probing
+        self._trips: tuple[float, ...] = ()  #: idle round trips, once taken
+        self._loaded: dict[str, Loaded] = {}  #: flows by their key, once run
+
+    def round_trips(self, wanted: Sequence[str], seconds: float) -> tuple[Observation, ...]:
+        """Idle round trips. Jitter is the mean |difference| of neighbours.
+
+        RFC 3550, 6.4.1, smooths the same differences, J += (|D| - J) / 16, and so tells of the last 16 packets only;
+        its expectation is the mean, which tells of all. J is in the context as `rfc3550_s`.
+        """
+        from kernels import udp
+
+        trips, spacing_s = self._idle(self._count, seconds)
+        self._trips = trips  # to compare those under load with
+        context = {**_context(self._far), "probe": self._far.probe, "spacing_s": spacing_s, "lowest_s": min(trips)}
+        found = [
+            Observation(key=key, unit="s", samples=trips, statistic=statistic, context=context)
+            for key, statistic in RTT_STATISTICS.items()
+            if key in wanted
+        ]
+        if "network.jitter" in wanted:
+            changes = tuple(abs(b - a) for a, b in pairwise(trips))
+            jitter = {**context, "rfc3550_s": udp.smoothed_jitter(changes)}
+            found.append(Observation(key="network.jitter", unit="s", samples=changes, statistic="mean", context=jitter))
+        return tuple(found)
+
+    def datagrams(self, wanted: Sequence[str], seconds: float) -> tuple[Observation, ...]:
+        """Loss is the part of the probes that did not come back; jitter is of the way there, by the far end's clock."""
+        from kernels import udp
+
+        if self._far.peer.kind == "iperf3":
+            return self._iperf3_datagrams(wanted, seconds)
+        host, port = self._far.peer.host, self._far.peer.port
+        wait_s = seconds * WAIT_PART
+        found = udp.probe(
+            host,
+            port,
+            count=max(1, int((seconds - wait_s) / DATAGRAM_SPACING_S)),
+            spacing_s=DATAGRAM_SPACING_S,
+            until=time.perf_counter() + seconds,
+            patience_s=wait_s,
+        )
+        if len(found.echoes) <= LEAST_SAMPLES:
+            raise BenchError(
+                f"wanted UDP echoes from {host}:{port}, {len(found.echoes)} of {found.sent} came back; "
+                "is the port open for UDP too?"
+            )
+        return tuple(seen for seen in _of_datagrams(found, _context(self._far)) if seen.key in wanted)
+
+    def flow(self, wanted: Sequence[str], seconds: float) -> tuple[Observation]:
+        """Throughput one way; the mean rate counts, for what matters is when all of it has arrived."""
+        (key,) = wanted
+        return (_rate(self._far, key, self._run(key, seconds)),)
+
+    def loaded(self, wanted: Sequence[str], seconds: float) -> tuple[Observation]:
+        """What the round trips beside the flows were like; a flow that nobody else wanted is run for them."""
+        del wanted
+        until = time.perf_counter() + seconds
+        if not self._trips:
+            self._trips, _ = self._idle(LOAD_PROBES, max(MIN_IDLE_S, seconds * LOAD_IDLE_PART))
+        left = [key for key in FLOW_KEYS if key not in self._loaded]
+        if seconds > 0:
+            for count, key in zip(range(len(left), 0, -1), left, strict=True):
+                self._run(key, (until - time.perf_counter()) / count)
+        return (_bufferbloat(self._far, self._trips, self._loaded),)
+
+    def _run(self, key: str, seconds: float) -> Loaded:
+        from kernels import throughput
+
+        down = key == "network.down"
+        self._loaded[key] = throughput.run(self._far, down=down, seconds=seconds, probing=self._probing)
+        return self._loaded[key]
+
+    def _idle(self, count: int, seconds: float) -> tuple[tuple[float, ...], float]:
+        """Up to `count` round trips within `seconds`, the first few left out, and the spacing they were sent with."""
+        until = time.perf_counter() + seconds
+        spacing_s = min(MAX_SPACING_S, seconds * (1 - WAIT_PART) / (count + WARM_PROBES))
+        trips = self._far.round_trips(count=count + WARM_PROBES, spacing_s=spacing_s, until=until)
+        trips = trips[min(WARM_PROBES, len(trips) // 5) :]
+        if len(trips) < LEAST_SAMPLES:
+            raise BenchError(
+                f"wanted {count} round trips to {self._far.peer.host}, {len(trips)} came back within {seconds:.1f} s; "
+                "look at the path for loss"
+            )
+        return tuple(trips), spacing_s
+
+    def _iperf3_datagrams(self, wanted: Sequence[str], seconds: float) -> tuple[Observation, ...]:
+        """What iperf3's own UDP test counts at the far end; its jitter is RFC 3550's."""
+        from kernels import throughput
+
+        found = throughput.iperf3_datagrams(self._far, seconds=seconds, spacing_s=DATAGRAM_SPACING_S)
+        context = {**_context(self._far), "probe": found.tool, "sent": found.sent, "lost": found.lost}
+        loss = Observation(
+            key="network.udp_loss",
+            unit="ratio",
+            samples=(found.lost / found.sent,),
+            ci95=wilson(found.lost, found.sent),
+            value=found.lost / found.sent,
+            context=context,
+        )
+        jitter = Observation(key="network.udp_jitter", unit="s", samples=(found.jitter_s,), context=context)
+        return tuple(observation for observation in (loss, jitter) if observation.key in wanted)
+
+
+def _of_datagrams(found: Probed, about: Mapping[str, object]) -> tuple[Observation, Observation]:
+    """Loss and jitter of echoed probes."""
     from kernels import udp
 
-    trips, spacing_s = _idle(far, count, seconds)
-    context = {**_context(far), "probe": far.probe, "spacing_s": spacing_s, "lowest_s": min(trips)}
-    found = [
-        Observation(key=key, unit="s", samples=trips, statistic=statistic, context=context)
-        for key, statistic in RTT_STATISTICS.items()
-        if key in wanted
-    ]
-    if "network.jitter" in wanted:
-        changes = tuple(abs(b - a) for a, b in pairwise(trips))
-        jitter = {**context, "rfc3550_s": udp.smoothed_jitter(changes)}
-        found.append(Observation(key="network.jitter", unit="s", samples=changes, statistic="mean", context=jitter))
-    return tuple(found)
-
-
-def _idle(far: FarEnd, count: int, seconds: float) -> tuple[tuple[float, ...], float]:
-    """Up to `count` round trips within `seconds`, the first few left out, and the spacing they were sent with."""
-    until = time.perf_counter() + seconds
-    spacing_s = min(MAX_SPACING_S, seconds * (1 - WAIT_PART) / (count + WARM_PROBES))
-    trips = far.round_trips(count=count + WARM_PROBES, spacing_s=spacing_s, until=until)[WARM_PROBES:]
-    if len(trips) < LEAST_SAMPLES:
-        raise BenchError(
-            f"wanted {count} round trips to {far.peer.host}, {len(trips)} came back within {seconds:.1f} s; "
-            "look at the path for loss"
-        )
-    return tuple(trips), spacing_s
-
-
-def _context(far: FarEnd) -> dict[str, object]:
-    return {"locality": far.locality, "peer": f"{far.peer.host}:{far.peer.port}"}
-
-
-def _datagrams(far: FarEnd, wanted: Sequence[str], seconds: float) -> tuple[Observation, ...]:
-    """Loss is the part of the probes that did not come back; jitter is of the way there, by the far end's clock."""
-    from kernels import udp
-
-    if far.peer.kind == "iperf3":
-        return _iperf3_datagrams(far, wanted, seconds)
-    wait_s = seconds * WAIT_PART
-    found = udp.probe(
-        far.peer.host,
-        far.peer.port,
-        count=max(1, int((seconds - wait_s) / DATAGRAM_SPACING_S)),
-        spacing_s=DATAGRAM_SPACING_S,
-        until=time.perf_counter() + seconds,
-        patience_s=wait_s,
-    )
-    if len(found.echoes) <= LEAST_SAMPLES:
-        raise BenchError(
-            f"wanted UDP echoes from {far.peer.host}:{far.peer.port}, {len(found.echoes)} of {found.sent} came back; "
-            "is the port open for UDP too?"
-        )
-    sent = [echo.sent_ns for echo in found.echoes]
-    there = udp.delay_changes(sent, [echo.there_ns for echo in found.echoes])
-    back = udp.delay_changes([echo.there_ns for echo in found.echoes], [echo.back_ns for echo in found.echoes])
+    sent, there, back = zip(*((echo.sent_ns, echo.there_ns, echo.back_ns) for echo in found.echoes), strict=True)
+    out, home = udp.delay_changes(sent, there), udp.delay_changes(there, back)
     context: dict[str, object] = {
-        **_context(far),
+        **about,
         "probe": "udp echo",
         "packet_bytes": udp.PACKET_BYTES,
         "spacing_s": DATAGRAM_SPACING_S,
         "sent": found.sent,
         "lost": found.lost,
         "lost_there": found.lost_on_the_way_there(),
-        "jitter_back_s": math.fsum(back) / len(back),
-        "rfc3550_s": udp.smoothed_jitter(there),
+        "jitter_back_s": math.fsum(home) / len(home),
+        "rfc3550_s": udp.smoothed_jitter(out),
     }
     arrived = {echo.number for echo in found.echoes}
     loss = Observation(
@@ -143,8 +207,11 @@ def _datagrams(far: FarEnd, wanted: Sequence[str], seconds: float) -> tuple[Obse
         ci95=wilson(found.lost, found.sent),
         context=context,
     )
-    jitter = Observation(key="network.udp_jitter", unit="s", samples=there, statistic="mean", context=context)
-    return tuple(observation for observation in (loss, jitter) if observation.key in wanted)
+    return loss, Observation(key="network.udp_jitter", unit="s", samples=out, statistic="mean", context=context)
+
+
+def _context(far: FarEnd) -> dict[str, object]:
+    return {"locality": far.locality, "peer": f"{far.peer.host}:{far.peer.port}"}
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
@@ -156,44 +223,6 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     centre = (part + square / 2) / (1 + square)
     half = Z / (1 + square) * math.sqrt(part * (1 - part) / n + square / (4 * n))
     return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def _iperf3_datagrams(far: FarEnd, wanted: Sequence[str], seconds: float) -> tuple[Observation, ...]:
-    """What iperf3's own UDP test counts at the far end; its jitter is RFC 3550's."""
-    from kernels import throughput
-
-    found = throughput.iperf3_datagrams(far, seconds=seconds, spacing_s=DATAGRAM_SPACING_S)
-    context = {**_context(far), "probe": found.tool, "sent": found.sent, "lost": found.lost}
-    loss = Observation(
-        key="network.udp_loss",
-        unit="ratio",
-        samples=(found.lost / found.sent,),
-        ci95=wilson(found.lost, found.sent),
-        value=found.lost / found.sent,
-        context=context,
-    )
-    jitter = Observation(key="network.udp_jitter", unit="s", samples=(found.jitter_s,), context=context)
-    return tuple(observation for observation in (loss, jitter) if observation.key in wanted)
-
-
-def _flows(far: FarEnd, wanted: Sequence[str], seconds: float) -> tuple[Observation, ...]:
-    """One flow each way that is needed; the mean rate counts, for what matters is when all of it has arrived."""
-    from kernels import throughput
-
-    until = time.perf_counter() + seconds
-    probing = "network.loaded_rtt" in wanted
-    idle: tuple[float, ...] = ()
-    if probing:
-        idle, _ = _idle(far, LOAD_PROBES, seconds * LOAD_IDLE_PART)
-    directions = [key for key in ("network.down", "network.up") if probing or key in wanted]
-    loaded: dict[str, Loaded] = {}
-    for left, key in zip(range(len(directions), 0, -1), directions, strict=True):
-        part_s = (until - time.perf_counter()) / left
-        loaded[key] = throughput.run(far, down=key == "network.down", seconds=part_s, probing=probing)
-    found = [_rate(far, key, each) for key, each in loaded.items() if key in wanted]
-    if probing:
-        found.append(_bufferbloat(far, idle, loaded))
-    return tuple(found)
 
 
 def _rate(far: FarEnd, key: str, loaded: Loaded) -> Observation:
@@ -240,7 +269,7 @@ BENCH = Bench(
     name="network",
     version=1,
     title="Network",
-    keys={"cpu": (*RTT_KEYS, *FLOW_KEYS, *UDP_KEYS)},
+    keys={"cpu": (*RTT_KEYS, *FLOW_KEYS, LOADED_KEY, *UDP_KEYS)},
     open={"cpu": on_cpu},
     seconds={"quick": 6.0, "standard": 20.0, "deep": 60.0},
     startup_s=0.5,
