@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from qualify.records import Json, Measurement, Report
-from reports import units, view
+from reports import context, units
+from reports.ratio import lower_is_better, ratio
 from reports.units import plain
 
 SCHEMA = 1  #: of a Comparison's JSON
@@ -23,7 +22,18 @@ Outcome = Literal["same", "faster", "slower", "unclear", "lost", "absent", "refu
 Answer = Literal["no_worse", "worse", "nothing_comparable"]
 
 #: context under which figures were taken: where it differs, so may the figure without anything being wrong
-_CONDITIONS = ("variant", "shape", "library", "threads", "ranks", "backend", "page_bytes", "filesystem", "tool", "peer")
+_CONDITIONS = (
+    "variant",
+    "shape",
+    "library",
+    "threads",
+    "ranks",
+    "backend",
+    "page_bytes",
+    "filesystem",
+    "locality",
+    "tool",
+)
 #: context that is part of what was measured: where it differs, two figures answer different questions
 _SUBJECT = ("size_bytes", "working_set_bytes")
 
@@ -156,49 +166,10 @@ def _refusal(first: Measurement, second: Measurement) -> str:
     for name in _SUBJECT:
         mine, other = first.context.get(name), second.context.get(name)
         if mine is not None and other is not None and mine != other:
-            return f"{name} differs: {view.value_text(name, mine)} and {view.value_text(name, other)}"
+            return f"{name} differs: {context.value_text(name, mine)} and {context.value_text(name, other)}"
     if first.series and second.series and first.series[-1].at != second.series[-1].at:
         return f"{first.axis} differs: {first.series[-1].at:g} and {second.series[-1].at:g}"
     return ""
-
-
-def lower_is_better(unit: str) -> bool:
-    """Whether a smaller figure of this unit is the better one: times, and ratios such as loss."""
-    return unit in ("s", "ratio")
-
-
-def ratio(first: Measurement, second: Measurement) -> tuple[float | None, tuple[float, float] | None]:
-    """How much better the second figure is, and the 95 % interval of that ratio.
-
-    The ends of the two intervals are combined in the logarithm, each side with the arm that faces it, so that a
-    skewed interval stays skewed. None where a figure is not positive: it has no ratio.
-
-    Source: A. Donner and G. Y. Zou, Closed-form confidence intervals for functions of the normal mean and standard
-    deviation, Statistical Methods in Medical Research 21 (2012), section 2 (MOVER).
-    """
-    upper, lower = (first, second) if lower_is_better(first.unit) else (second, first)
-    if not upper.value or not lower.value or upper.value < 0 or lower.value < 0:
-        return None, None
-    centre = math.log(upper.value) - math.log(lower.value)
-    quotient = min(upper.value / lower.value, sys.float_info.max)
-    above, below = _arms(upper), _arms(lower)
-    if above is None or below is None:
-        return quotient, None
-    low = centre - math.hypot(above[0], below[1])
-    high = centre + math.hypot(above[1], below[0])
-    return quotient, (_exp(low), _exp(high))
-
-
-def _exp(power: float) -> float:
-    return math.exp(min(700.0, power))
-
-
-def _arms(one: Measurement) -> tuple[float, float] | None:
-    """How far an interval reaches below and above its figure, in the logarithm; None where there is none."""
-    if one.ci95 is None or one.value is None or one.value <= 0 or one.ci95[0] <= 0:
-        return None
-    here = math.log(one.value)
-    return max(0.0, here - math.log(one.ci95[0])), max(0.0, math.log(max(one.ci95[1], one.value)) - here)
 
 
 def _judge(
@@ -216,8 +187,8 @@ def _judge(
     if low >= 1 - tolerance and high <= 1 + tolerance:
         return "same", ""
     if low <= 1 <= high:
-        return "unclear", f"the intervals overlap, and leave room for more than {units.percent(tolerance, 2)}"
-    return "unclear", f"a difference about as large as the tolerance of {units.percent(tolerance, 2)}"
+        return "unclear", "the intervals overlap"
+    return "unclear", "the difference is about as large as the tolerance"
 
 
 def _judge_without_ratio(first: Measurement, second: Measurement) -> tuple[Outcome, str]:
@@ -234,17 +205,22 @@ def _judge_without_ratio(first: Measurement, second: Measurement) -> tuple[Outco
 
 def _conditions(first: Measurement, second: Measurement) -> list[str]:
     found = [_difference(name, first.context.get(name), second.context.get(name)) for name in _CONDITIONS]
+    if first.context.get("locality") != second.context.get("locality") or first.context.get("locality") != "loopback":
+        found.append(_difference("peer", first.context.get("peer"), second.context.get("peer")))
     found.append(_clocks(first.context, second.context))
-    found += [
-        f"not settled in the {n} report" for n, one in (("first", first), ("second", second)) if one.converged is False
-    ]
+    unsettled = [name for name, one in (("first", first), ("second", second)) if one.converged is False]
+    if unsettled:
+        found.append(
+            "not settled in either report" if len(unsettled) > 1 else f"not settled in the {unsettled[0]} report"
+        )
     return [text for text in found if text]
 
 
 def _difference(name: str, first: Json, second: Json) -> str:
-    if first == second:
+    """In words; nothing where one report does not say, for it may be of a version that did not tell."""
+    if first == second or first is None or second is None:
         return ""
-    return f"{name.replace('_', ' ')} differs: {view.value_text(name, first)} and {view.value_text(name, second)}"
+    return f"{name.replace('_', ' ')} differs: {context.value_text(name, first)} and {context.value_text(name, second)}"
 
 
 def _clocks(first: Mapping[str, Json], second: Mapping[str, Json]) -> str:
@@ -271,7 +247,7 @@ def _differences(first: Report, second: Report) -> list[str]:
         ("profile", first.profile, second.profile),
     ]
     names = [*a.versions, *(name for name in b.versions if name not in a.versions)]
-    pairs += [(f"version of {name}", a.versions.get(name), b.versions.get(name)) for name in names]
+    pairs += [(f"version of {name}", a.versions.get(name) or "none", b.versions.get(name) or "none") for name in names]
     found = [_difference(plain(name), mine, other) for name, mine, other in pairs]
     found += [f"the {name} report is partial" for name, one in (("first", first), ("second", second)) if one.partial]
     return [text for text in found if text]

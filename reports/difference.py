@@ -19,6 +19,8 @@ _OUTCOMES: dict[Outcome, tuple[str, str]] = {
     "absent": ("absent", ""),
     "refused": ("refused", "yellow"),
 }
+#: of remarks: by what a reader should look at first
+_ORDER: tuple[Outcome, ...] = ("lost", "slower", "refused", "unclear", "faster", "same", "absent")
 _ANSWERS: dict[Answer, tuple[str, str]] = {
     "no_worse": ("NO FIGURE IS WORSE", "bold green"),
     "worse": ("WORSE", "bold red"),
@@ -50,13 +52,18 @@ def table(found: Comparison, console: Console) -> None:
 
 
 def _remarks(found: Comparison, console: Console) -> None:
-    remarked = [one for one in found.figures if one.reason or one.warnings]
-    if remarked:
+    """Everything worth a word, each said once with the figures it is about; what is lost or refused comes first."""
+    said: dict[str, list[str]] = {}
+    for one in sorted(found.figures, key=lambda one: _ORDER.index(one.outcome)):
+        word = f"{_OUTCOMES[one.outcome][0]}: " if one.outcome in ("lost", "refused", "absent") else ""
+        remarks = (word + one.reason if one.reason else "", *(() if one.outcome == "same" else one.warnings))
+        for text in remarks:
+            if text:
+                said.setdefault(plain(text), []).append(plain(one.key))
+    if said:
         console.print()
-    for one in remarked:
-        word, style = _OUTCOMES[one.outcome]
-        remarks = "; ".join(plain(text) for text in (one.reason, *one.warnings) if text)
-        console.print(Text.assemble(plain(one.key), " ", (word, style), f": {remarks}"))
+    for text, keys in said.items():
+        console.print(Text.assemble((text, "bold"), f": {', '.join(keys)}"))
 
 
 def _side(side: Side) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qualify.records import Claim, Cpu, Disk, Gpu, Json, Nic, Node, Report
-from reports import units, view
+from reports import context, units
 from reports.units import UNKNOWN, plain
 
 Lines = tuple[tuple[str, str], ...]
@@ -31,7 +31,7 @@ def sections(report: Report) -> tuple[Section, ...]:
     found += [Section("Claimed", _claim(report.claim))] if report.claim else []
     found += [Section("Versions", tuple((plain(name), _text(text)) for name, text in node.versions.items()))]
     asked = tuple(
-        (plain(name), view.value_text(name, value)) for name, value in report.options.items() if _given(value)
+        (plain(name), context.value_text(name, value)) for name, value in report.options.items() if _given(value)
     )
     found += [Section("Asked for", (*asked, ("report", plain(report.id))))]
     return tuple(section for section in found if section.lines)

@@ -107,7 +107,6 @@ def _environment() -> Environment:
     environment.filters.update(
         plain=plain,
         prose=_prose,
-        evidence=view.evidence,
         percent=units.percent,
         figure=units.figure,
         plus_minus=units.plus_minus,

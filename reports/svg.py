@@ -7,8 +7,8 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from html import escape
 from typing import TYPE_CHECKING, Any
-from xml.sax.saxutils import escape
 
 from reports import units
 
@@ -99,8 +99,8 @@ def _inline(drawing: str, name: str, title: str, description: str) -> str:
     body = re.sub(r"<[^>]*>", _slim, body)
     body = re.sub(r"\n+", "\n", body)
     head = f'<svg role="img" aria-labelledby="{name}-title {name}-desc" viewBox="{box[1] if box else ""}">'
-    words = f'<title id="{name}-title">{escape(units.plain(title))}</title>'
-    words += f'<desc id="{name}-desc">{escape(units.plain(description))}</desc>'
+    words = f'<title id="{name}-title">{escape(units.plain(title), quote=False)}</title>'
+    words += f'<desc id="{name}-desc">{escape(units.plain(description), quote=False)}</desc>'
     return f"{head}{words}{body}</svg>"
 
 

@@ -13,7 +13,7 @@ import kernels.benches
 from kernels.spec import Bench
 from qualify import registry
 from qualify.records import Telemetry
-from reports import facts, meanings, page, plots, svg, timeline, view
+from reports import context, facts, meanings, page, plots, svg, timeline
 from tests import builders
 
 BENCHES: dict[str, Bench] = registry.load(kernels.benches, "BENCH")
@@ -135,7 +135,7 @@ def test_ranges_of_cpus_read_as_linux_writes_them() -> None:
 )
 def test_a_context_value_is_said_in_its_unit(name: str, value: object, text: str) -> None:
     """The unit is read from the end of the name."""
-    assert view.value_text(name, value) == text  # type: ignore[arg-type]  # a JSON value
+    assert context.value_text(name, value) == text  # type: ignore[arg-type]  # a JSON value
 
 
 @pytest.mark.parametrize("bench", BENCHES.values(), ids=BENCHES)
