@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from qualify.records import Report
 
 #: verb -> (where it is defined, one line of help); the modules are imported when the verb is called
@@ -32,11 +30,11 @@ EXTRA_OF = {
 class Presenter:
     """How a report is shown; handed to the verbs, so that qualify need not know reports."""
 
-    def table(self, report: Report, console: Console) -> None:
-        """Print `report` for people."""
+    def table(self, report: Report) -> None:
+        """Print `report` on stdout, for people."""
         from reports import terminal
 
-        terminal.table(report, console)
+        terminal.table(report, terminal.stdout_console())
 
     def prepare_page(self) -> None:
         """Raise ModuleNotFoundError where a page cannot be drawn."""

@@ -16,7 +16,6 @@ from types import FrameType
 from typing import NoReturn, Protocol
 
 import click
-from rich.console import Console
 
 from kernels.spec import Profile
 from qualify import codec, quantities
@@ -30,8 +29,8 @@ EXIT: dict[Verdict, int] = {"qualified": 0, "not_qualified": 1, "unknown": 3}
 class Presenter(Protocol):
     """How a report is shown; the front door brings one, because this room knows no pages."""
 
-    def table(self, report: Report, console: Console) -> None:
-        """Print `report` for people."""
+    def table(self, report: Report) -> None:
+        """Print `report` on stdout, for people."""
         ...
 
     def prepare_page(self) -> None:
@@ -236,7 +235,7 @@ def _deliver(report: Report, presenter: Presenter, *, as_json: bool, html: Path 
         if as_json:
             click.echo(codec.dumps(report, indent=1))
         else:
-            presenter.table(report, Console(highlight=False))
+            presenter.table(report)
         sys.stdout.flush()
     except OSError as error:
         # the interpreter flushes stdout once more at its end and would complain a second time

@@ -75,7 +75,8 @@ def verdict(
     if unknown:
         return "unknown", tuple(unknown)
     warnings = sum(finding.severity == "warning" for finding in findings)
-    return "qualified", (f"all {len(required)} planned figures were come to, {_told(warnings)}",)
+    measured = sum(measurements[key].status == "ok" for key in required)
+    return "qualified", (f"{measured} of {len(required)} planned figures measured, {_told(warnings)}",)
 
 
 def _missed(measurements: Mapping[str, Measurement], required: frozenset[str]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import math
 import os
@@ -14,13 +13,12 @@ from pathlib import Path
 from typing import NoReturn
 
 import click
-from rich.console import Console
 
 from qualify import codec
 from qualify.codec import RecordError
 from qualify.records import Report
 from reports import compare as comparing
-from reports import page
+from reports import page, terminal
 
 SCHEMA_FILE = Path(codec.__file__).with_name("report.schema.json")
 #: a page holds its report and the drawings made from it
@@ -51,7 +49,7 @@ def show(file: str) -> None:
 
     found = read(file)
     with _printing():
-        terminal.table(found, _console())
+        terminal.table(found, terminal.stdout_console())
 
 
 @report.command()
@@ -109,7 +107,7 @@ def compare(first: str, second: str, tolerance: float, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps(codec.to_json(found), allow_nan=False, indent=2))
         else:
-            difference.table(found, _console())
+            difference.table(found, terminal.stdout_console())
     sys.exit(EXIT[found.answer])
 
 
@@ -144,21 +142,6 @@ def read(file: str) -> Report:
         _fail(f"{name!r} holds no report: it is not UTF-8 text")
     except RecordError as error:
         _fail(f"{name!r} holds no report: {error}")
-
-
-class _Console(Console):
-    """A console that leaves a lost reader to `_printing`; rich would end the process with exit code 1."""
-
-    def on_broken_pipe(self) -> NoReturn:
-        """Raise what rich caught."""
-        raise BrokenPipeError
-
-
-def _console() -> Console:
-    """For stdout; a letter that its encoding lacks becomes "?"."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
-    return _Console(highlight=False)
 
 
 @contextlib.contextmanager

@@ -83,11 +83,12 @@ def test_a_full_disk_behind_stdout_is_a_failure(command: Command) -> None:
     assert "could not be printed: No space left on device" in sentence(done.stderr)
 
 
-def test_a_reader_that_went_away_is_a_failure(command: Command) -> None:
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["table", "json"])
+def test_a_reader_that_went_away_is_a_failure(command: Command, form: tuple[str, ...]) -> None:
     """`gridmark qualify | head -0`."""
     reading, writing = os.pipe()
     os.close(reading)
-    done = command.run("qualify", "--json", "--budget", "12", stdout=writing)
+    done = command.run("qualify", "--budget", "12", *form, stdout=writing)
     os.close(writing)
 
     assert done.returncode == 3

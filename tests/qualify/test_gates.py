@@ -387,7 +387,7 @@ def test_verdict_of_a_healthy_node() -> None:
     verdict, reasons = gates.verdict(gates.judge(found), found.measurements, frozenset(traces.HEALTHY))
 
     assert verdict == "qualified"
-    assert reasons == ("all 17 planned figures were come to, without a warning",)
+    assert reasons == ("17 of 17 planned figures measured, without a warning",)
 
 
 def _verdict(found: gates.Evidence, *required: str) -> tuple[str, tuple[str, ...]]:
