@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,9 +12,9 @@ from kernels.spec import Bench, Profile
 
 BUDGET_S: dict[Profile, float] = {"quick": 45.0, "standard": 300.0, "deep": 1200.0}
 #: measuring again what missed a limit: part of the budget kept for it
-REPEAT_PART = 0.15
+REPEAT_PART = 0.10
 #: the probe, the gates and writing the report
-OVERHEAD_S = 2.0
+OVERHEAD_S = 1.5
 #: below this a benchmark cannot take the samples an interval needs
 MIN_MEASURING_S = 0.5
 #: a budget larger than the profile asks for lengthens each benchmark at most this much
@@ -94,7 +95,7 @@ def make(
     if not budget >= floor:
         names = ", ".join(bench.name for bench in asked)
         raise PlanError(
-            f"a budget of {budget:g} s is too short for {names}: they need {floor:.0f} s; raise --budget or use --only"
+            f"a budget of {budget:g} s is too short for {names}: they need {math.ceil(floor)} s; raise --budget or use --only"
         )
     slots = _slots(asked, device, profile, keys, (budget - OVERHEAD_S) * (1 - REPEAT_PART))
     waived = {} if keys else {name: why for b in benches.values() for name, why in _waived(b, device)}

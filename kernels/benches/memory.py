@@ -15,6 +15,7 @@ KEYS = ("memory.triad", "memory.copy", "memory.scale", "memory.add", "memory.rea
 LLC_MULTIPLE = 4  # STREAM's rule: each array at least four times the last-level caches together
 LLC_FALLBACK_BYTES = 64 << 20  # where the machine does not tell: more than most server sockets of eight cores have
 MEMORY_PART = 0.5  # of what is available, for the three arrays together
+SAMPLE_S = 10e-3  # waking the crew costs a sample some 0.2 ms, in which its cores are not wanted by us
 SHARES = {"memory.triad": 1.5, "memory.copy": 1.5}
 
 
@@ -45,7 +46,12 @@ def on_cpu(setting: Setting) -> Iterator[Step]:
         }
         for key in keys:
             yield Case(
-                key=key, unit="B/s", variants=_variants(arrays, key), share=SHARES.get(key, 1.0), context=context
+                key=key,
+                unit="B/s",
+                variants=_variants(arrays, key),
+                share=SHARES.get(key, 1.0),
+                min_sample_s=SAMPLE_S,
+                context=context,
             )
 
 
