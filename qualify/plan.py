@@ -95,7 +95,8 @@ def make(
     if not budget >= floor:
         names = ", ".join(bench.name for bench in asked)
         raise PlanError(
-            f"a budget of {budget:g} s is too short for {names}: they need {math.ceil(floor)} s; raise --budget or use --only"
+            f"a budget of {budget:g} s is too short for {names}: they need {math.ceil(floor)} s; "
+            "raise --budget or use --only"
         )
     slots = _slots(asked, device, profile, keys, (budget - OVERHEAD_S) * (1 - REPEAT_PART))
     waived = {} if keys else {name: why for b in benches.values() for name, why in _waived(b, device)}
