@@ -50,6 +50,9 @@ IN_FILES = (
     ("boot_id", "The id of this boot", "/proc/sys/kernel/random/boot_id"),
 )
 
+#: what the host of a virtual machine keeps to itself: no fault of this machine's that it does not know
+THE_HOSTS = frozenset({"cpu.max_hz", "cpu.governor", "memory.ecc_corrected"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
@@ -182,17 +185,18 @@ def _accelerators(open_nvml: Callable[[], Nvml]) -> _Accelerators:
 
 def _unknowns(files: Files, node: Node) -> tuple[str, ...]:
     """A sentence for everything that should be known of a machine and is not."""
+    virtual = node.hypervisor not in (None, "none")
     missing = [
         f"{what} is unknown: {path} {files.why_not(path)}."
         for field, what, path in IN_FILES
-        if attrgetter(field)(node) is None
+        if attrgetter(field)(node) is None and not (virtual and field in THE_HOSTS)
     ]
     disk = node.disk
     if disk and disk.free_bytes is None:
         missing.append(f"The space on the disk is unknown: {disk.path} cannot be asked.")
     if disk and disk.direct_io is None:
         missing.append(f"Whether the disk can be read directly is unknown: no file can be made in {disk.path}.")
-    if disk and disk.rotational is None and (disk.device or "").startswith("/dev/"):
+    if disk and disk.rotational is None and (disk.device or "").startswith("/dev/") and not virtual:
         missing.append(f"Whether the disk spins is unknown: /sys says nothing of {disk.device}.")
     if node.clock.synchronized is None:
         missing.append("Whether the clock is synchronised is unknown: the kernel did not answer adjtimex.")
