@@ -21,6 +21,7 @@ SAMPLED_ROWS = 16  # of an integer product, compared element by element beside t
 SIDES = (256, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384)
 MEMORY_PART = 0.25  # of what is available, for pool and result
 SLOWEST_CALL_S = 0.3  # a call this slow leaves too few samples; smaller matrices are taken then
+ROWS_TRIED = (8, 64, 512)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +101,13 @@ class Operands:
         if self._turn not in self._checks:
             self._checks[self._turn] = Freivalds(left, right, seed=self._seed)
         self._checks[self._turn].check(self.result, accumulated=self._kind.accumulated)
-        if self.result.is_floating_point():
-            self.result.fill_(math.nan)
-        else:
+        if not self.result.is_floating_point():
             _compare_rows(left, right, self.result)
-            self.result.fill_(-1)
+        self.spoil()
+
+    def spoil(self) -> None:
+        """Make the result wrong, so that it must be computed anew."""
+        self.result.fill_(math.nan if self.result.is_floating_point() else -1)
 
     def _pair(self) -> tuple[torch.Tensor, torch.Tensor]:
         return self._pool[self._turn], self._pool[(self._turn + 1) % POOL]
@@ -173,7 +176,7 @@ def _affordable_side(kind: Kind, side: int, seed: int) -> int:
     operands = Operands(kind, side, seed=seed)
     left, right = operands.next_pair()
     call_s = math.inf
-    for rows in (8, 64, 512):
+    for rows in ROWS_TRIED:
         start = time.perf_counter()
         multiply(left[:rows], right, operands.result[:rows])
         lasted_s = time.perf_counter() - start

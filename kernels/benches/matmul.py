@@ -67,6 +67,7 @@ def _own(key: str, sets: list[products.Operands], setting: Setting) -> Iterator[
         for operands in sets:
             once = partial(_by_gemm, stack.enter_context(Gemm(crew, operands.side)), operands)
             once()  # compiled or loaded here, so that no measurement pays for it
+            operands.spoil()
             variants.append(_variant("numba", operands, once))
         tile = f"{TILE.rows}x{TILE.vectors * TILE.lanes}"
         yield _case(key, variants, {"threads": len(cpus), "pinned": crew.pinned, "tile": tile})
