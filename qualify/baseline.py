@@ -49,6 +49,8 @@ STUDENT = {
     16: 3.69,
     19: 3.58,
 }
+#: which of its samples speak for a core
+FAST_DECILE = 0.9
 #: an attempt meets a limit clearly when it is this many spreads above it; closer ones are measured again
 CLEAR_SPREADS = 1.5
 #: samples of a run before their scatter says anything
@@ -88,8 +90,8 @@ class Baseline:
 
 
 def is_per_clock(key: str) -> bool:
-    """Whether the figure is compared per cycle."""
-    return key.startswith(PER_CLOCK)
+    """Whether the figure is compared per cycle; a tail is made of interruptions, not of cycles."""
+    return key.startswith(PER_CLOCK) and not key.endswith("_p99")
 
 
 def goodness(attempt: Attempt | Measurement, *, unit: str, per_clock: bool) -> float | None:
@@ -99,11 +101,22 @@ def goodness(attempt: Attempt | Measurement, *, unit: str, per_clock: bool) -> f
     """
     if attempt.value is None or attempt.value <= 0 or unit == "ratio":
         return None
-    seen = math.log(attempt.value) if unit != "s" else -math.log(attempt.value)
     if not per_clock:
-        return seen
+        return math.log(attempt.value) if unit != "s" else -math.log(attempt.value)
     clock_hz = number(attempt.context, "clock_hz")
-    return None if not clock_hz else seen - math.log(clock_hz)
+    return None if not clock_hz else _undisturbed(attempt, unit) - math.log(clock_hz)
+
+
+def _undisturbed(attempt: Attempt | Measurement, unit: str) -> float:
+    """Log goodness of the samples' better decile: what the core does while nobody disturbs it.
+
+    Whatever shares a core or its caches can only slow it down, now and then, so the better samples repeat where the
+    median drifts; a core that has become slower is slower in all of them.
+    """
+    value = attempt.value or math.nan
+    if len(attempt.samples) >= LEAST_SCATTERED:
+        value = stats.quantile(attempt.samples, FAST_DECILE if unit != "s" else 1 - FAST_DECILE)
+    return math.log(value) if unit != "s" else -math.log(value)
 
 
 def baseline(node: Node, measurement: Measurement, history: Sequence[Report]) -> Baseline | None:
@@ -116,7 +129,9 @@ def baseline(node: Node, measurement: Measurement, history: Sequence[Report]) ->
     figures = [seen for m in past if (seen := goodness(m, unit=measurement.unit, per_clock=per_clock)) is not None]
     if len(figures) < LEAST_FIGURES:
         return None
-    spread, spreads = _spread(figures, PRIOR_SPREAD_PER_CLOCK if per_clock else PRIOR_SPREAD, _scatter(past))
+    # the better decile does not care how the rest of the samples scatter
+    prior, scatter = (PRIOR_SPREAD_PER_CLOCK, 0.0) if per_clock else (PRIOR_SPREAD, _scatter(past))
+    spread, spreads = _spread(figures, prior, scatter)
     shared = LEAST_DROP_SHARED if is_virtual(node) else LEAST_DROP
     return Baseline(
         unit=measurement.unit,

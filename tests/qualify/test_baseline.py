@@ -179,6 +179,18 @@ def test_a_quicker_run_is_no_finding() -> None:
     assert _codes(slow(KEY, 1.1), past(KEY, *(VALUE * s for s in STEADY))) == set()
 
 
+def test_a_core_is_judged_by_what_it_does_undisturbed() -> None:
+    """Half of the samples disturbed: the median falls by 10 %, the better decile and the verdict stay."""
+    steady = measured(KEY)
+    disturbed = dataclasses.replace(steady, value=VALUE * 0.9, samples=tuple(VALUE * part for part in (0.9, 1.0) * 20))
+    undisturbed = dataclasses.replace(steady, value=VALUE, samples=(VALUE,) * 40)
+    slower = dataclasses.replace(steady, value=VALUE * 0.95, samples=(VALUE * 0.95,) * 40)
+    reference = goodness(undisturbed, unit="FLOP/s", per_clock=True)
+
+    assert goodness(disturbed, unit="FLOP/s", per_clock=True) == reference
+    assert goodness(slower, unit="FLOP/s", per_clock=True) == pytest.approx((reference or 0.0) + math.log(0.95))
+
+
 def _bare(value: float) -> Attempt:
     context = {"clock_hz": traces.CLOCK_HZ}
     return Attempt(status="ok", reason=None, value=value, ci95=None, n=1, samples=(), context=context)
@@ -198,7 +210,9 @@ def _simulate(loss: float, runs: int, *, seed: int) -> tuple[float, float]:
             dataclasses.replace(
                 earlier,
                 measurements=(
-                    dataclasses.replace(earlier.measurements[0], value=level * (1 + draw.gauss(0, WITHIN_NODE))),
+                    dataclasses.replace(
+                        earlier.measurements[0], value=level * (1 + draw.gauss(0, WITHIN_NODE)), samples=()
+                    ),
                 ),
             )
             for earlier in template
@@ -208,6 +222,7 @@ def _simulate(loss: float, runs: int, *, seed: int) -> tuple[float, float]:
             measurement = dataclasses.replace(
                 template[0].measurements[0],
                 value=values[n - 1],
+                samples=(),  # the value alone speaks
                 attempts=tuple(_bare(value) for value in values[: n - 1]),
             )
             found = dataclasses.replace(EVIDENCE, measurements={KEY: measurement}, history=history)
