@@ -50,7 +50,7 @@ STUDENT = {
     19: 3.58,
 }
 #: which of its samples speak for a core
-FAST_DECILE = 0.9
+FAST_PART = 0.95
 #: an attempt meets a limit clearly when it is this many spreads above it; closer ones are measured again
 CLEAR_SPREADS = 1.5
 #: samples of a run before their scatter says anything
@@ -108,14 +108,14 @@ def goodness(attempt: Attempt | Measurement, *, unit: str, per_clock: bool) -> f
 
 
 def _undisturbed(attempt: Attempt | Measurement, unit: str) -> float:
-    """Log goodness of the samples' better decile: what the core does while nobody disturbs it.
+    """Log goodness of the samples' best twentieth: what the core does while nobody disturbs it.
 
     Whatever shares a core or its caches can only slow it down, now and then, so the better samples repeat where the
     median drifts; a core that has become slower is slower in all of them.
     """
     value = attempt.value or math.nan
     if len(attempt.samples) >= LEAST_SCATTERED:
-        value = stats.quantile(attempt.samples, FAST_DECILE if unit != "s" else 1 - FAST_DECILE)
+        value = stats.quantile(attempt.samples, FAST_PART if unit != "s" else 1 - FAST_PART)
     return math.log(value) if unit != "s" else -math.log(value)
 
 
@@ -129,7 +129,7 @@ def baseline(node: Node, measurement: Measurement, history: Sequence[Report]) ->
     figures = [seen for m in past if (seen := goodness(m, unit=measurement.unit, per_clock=per_clock)) is not None]
     if len(figures) < LEAST_FIGURES:
         return None
-    # the better decile does not care how the rest of the samples scatter
+    # the best twentieth does not care how the rest of the samples scatter
     prior, scatter = (PRIOR_SPREAD_PER_CLOCK, 0.0) if per_clock else (PRIOR_SPREAD, _scatter(past))
     spread, spreads = _spread(figures, prior, scatter)
     shared = LEAST_DROP_SHARED if is_virtual(node) else LEAST_DROP

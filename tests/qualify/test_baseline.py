@@ -180,7 +180,7 @@ def test_a_quicker_run_is_no_finding() -> None:
 
 
 def test_a_core_is_judged_by_what_it_does_undisturbed() -> None:
-    """Half of the samples disturbed: the median falls by 10 %, the better decile and the verdict stay."""
+    """Half of the samples disturbed: the median falls by 10 %, the best samples and the verdict stay."""
     steady = measured(KEY)
     disturbed = dataclasses.replace(steady, value=VALUE * 0.9, samples=tuple(VALUE * part for part in (0.9, 1.0) * 20))
     undisturbed = dataclasses.replace(steady, value=VALUE, samples=(VALUE,) * 40)
