@@ -12,6 +12,7 @@ from kernels.spec import Bench, Case, Setting, Statistic, Step, Variant, Work, W
 KEYS = ("launch.sync", "launch.sync_p99", "launch.numba", "launch.numba_p99")
 NUMBER = 41
 TIMER_READINGS = 1001
+SHARES = {"launch.sync_p99": 0.5, "launch.numba_p99": 0.5}
 
 
 def on_cpu(setting: Setting) -> Iterator[Step]:
@@ -40,7 +41,7 @@ def _pair(setting: Setting, key: str, variant: Variant, context: dict[str, objec
             variants=(variant,),
             statistic=tail,
             min_sample_s=0.0,
-            share=0.5,
+            share=SHARES[f"{key}_p99"],
             context=context | {"timer_overhead_s": _timer_overhead_s()},
         )
 
@@ -93,4 +94,5 @@ BENCH = Bench(
     needs=("torch", "numba"),
     seconds={"quick": 2.0, "standard": 5.0, "deep": 10.0},
     startup_s=2.5,
+    shares=SHARES,
 )

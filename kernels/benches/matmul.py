@@ -98,4 +98,5 @@ BENCH = Bench(
     needs=("torch", "numpy", "numba"),
     seconds={"quick": 9.0, "standard": 40.0, "deep": 90.0},
     startup_s=2.5,
+    shares=SHARES,
 )

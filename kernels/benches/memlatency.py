@@ -21,7 +21,7 @@ LLC_FALLBACK_BYTES = 64 << 20
 MEMORY_PART = 0.5
 # each call takes a few milliseconds at what a level usually costs: 1, 4, 15 and 100 ns
 HOPS = {"l1": 1 << 21, "l2": 1 << 19, "l3": 1 << 17, "dram": 1 << 15, "dram_4k": 1 << 15}
-SHARES = {"dram": 2.0, "dram_4k": 2.0}
+SHARES = {"memlatency.dram": 2.0, "memlatency.dram_4k": 2.0}
 
 
 def on_cpu(setting: Setting) -> Iterator[Step]:
@@ -97,5 +97,5 @@ BENCH = Bench(
     needs=("numpy", "numba"),
     seconds={"quick": 5.0, "standard": 15.0, "deep": 30.0},
     startup_s=1.0,
-    shares={f"memlatency.{level}": share for level, share in SHARES.items()},
+    shares=SHARES,
 )
