@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-import psutil
+from typing import TYPE_CHECKING, Literal
 
 from qualify import wire
+
+if TYPE_CHECKING:
+    import psutil
 
 End = Literal["done", "crash", "killed", "timeout", "bad_output", "out_of_memory"]
 CRASH_SIGNALS = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGTRAP})
@@ -78,6 +79,8 @@ def run_child(
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
     """Kill every process of the child's session and every descendant that left it, then reap the child."""
+    import psutil  # here, because --help has no use for it
+
     descendants = _descendants(process.pid)  # before the kill: orphans are adopted and cannot be found any more
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)  # before wait(): until then the group's number cannot be reused
@@ -92,6 +95,8 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def _descendants(pid: int) -> list[psutil.Process]:
+    import psutil
+
     try:
         return psutil.Process(pid).children(recursive=True)
     except psutil.Error:
