@@ -28,7 +28,6 @@ class Slicer:
     def __init__(self, slice_s: float) -> None:
         self.slice_s = slice_s
         self._start: float | None = None
-        self._last = 0.0
         self._slices: list[int] = []
 
     def add(self, count: int, now_s: float) -> None:
@@ -38,11 +37,14 @@ class Slicer:
         place = int((now_s - self._start) / self.slice_s)
         self._slices.extend([0] * (place + 1 - len(self._slices)))
         self._slices[place] += count
-        self._last = now_s
 
-    def slices(self) -> list[int]:
-        """Bytes in each slice; the last, which is not over, is left out."""
-        return self._slices[:-1]
+    def slices(self, now_s: float) -> list[int]:
+        """Bytes in each slice that is over at `now_s`; silence at the end counts as slices of none."""
+        if self._start is None:
+            return []
+        # a thousandth, so that slices which end exactly now are over whatever the rounding
+        whole = int((now_s - self._start) / self.slice_s + 1e-3)
+        return (self._slices + [0] * whole)[:whole]
 
 
 def warmed(rates: Sequence[float]) -> tuple[float, ...]:

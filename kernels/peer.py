@@ -16,12 +16,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
-from kernels import helper, iperf, tcp, udp
+from kernels import helper, iperf, tcp, tester, udp
 from kernels.spec import BenchError
 
 MAX_CONNECTIONS = 64
 MAX_SESSIONS = 1024
-MAX_SOURCE_S = 60.0
+MAX_TRANSFER_S = 60.0
 #: a connection that says nothing for so long is closed
 IDLE_S = 15.0
 #: how often `stop` is looked at
@@ -136,14 +136,25 @@ def _answer(link: socket.socket, iperf3_port: int | None) -> None:
         tcp.receive_timeout(link, IDLE_S)
         while data := link.recv(tcp.ECHO_BYTES):
             link.sendall(data)
-    elif verb == "sink":
+    elif verb in ("sink", "source") and len(words) == 3 and words[2].isdigit():
+        seconds = min(int(words[2]) / 1000, MAX_TRANSFER_S)
         _say(link, {"gridmark": 1})
-        _say(link, {"slices": tcp.receive(link)})
-    elif verb == "source" and len(words) == 3 and words[2].isdigit():
-        _say(link, {"gridmark": 1})
-        tcp.send_for(link, min(int(words[2]) / 1000, MAX_SOURCE_S))
+        if verb == "source":
+            end = time.perf_counter() + seconds
+            tester.send(link, lambda: time.perf_counter() >= end)
+        else:
+            _say(link, {"slices": tester.receive(link, seconds)})
+            _discard(link)
     elif words[:1] == ["gridmark/1"]:
         _say(link, {"error": "unknown verb"})
+
+
+def _discard(link: socket.socket) -> None:
+    """Take in what was still under way: closing on unread bytes would destroy the answer before it arrives."""
+    link.shutdown(socket.SHUT_WR)
+    end = time.monotonic() + IDLE_S
+    while link.recv(tester.RECEIVE_BYTES) and time.monotonic() < end:
+        pass
 
 
 def _say(link: socket.socket, message: dict[str, object]) -> None:

@@ -6,25 +6,23 @@ The far end (`kernels.peer`) answers with one line of JSON; what follows depends
 
     info    nothing: the line says it all
     echo    every byte sent comes back
-    sink    the far end counts what it receives until our side is shut down, then sends its slices as a line of JSON
+    sink    the far end counts what arrives in so many milliseconds, then sends its slices as a line of JSON
     source  the far end sends random bytes for so many milliseconds
+
+Neither waits for what is still under way when the time is over: on a slow path that may be seconds' worth.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import select
 import socket
 import struct
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from kernels import helper
-from kernels.flow import Flow, Slicer
 from kernels.spec import BenchError
 
 GREETING_BYTES = 37
@@ -37,12 +35,6 @@ FRAME_BYTES = 16
 ECHO_BYTES = 4096
 #: an echo that takes longer makes its successors be sent without waiting for it
 LATE_S = 0.1
-SLICE_S = 0.05
-#: handed to the kernel at once; larger blocks fall out of the second-level cache and are slower on loopback
-CHUNK_BYTES = 1 << 17
-#: random bytes that are sent in turn; a link that compresses gains nothing within its window
-POOL_BYTES = 4 << 20
-RECEIVE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,59 +248,3 @@ def connect_times(
             trips.append(moment - start)
         time.sleep(max(0.0, min(start + spacing_s, until) - now()))
     return trips
-
-
-def send_for(link: socket.socket, seconds: float, *, now: Callable[[], float] = time.perf_counter) -> int:
-    """Send random bytes as fast as the link takes them for `seconds`; how many were handed to the kernel."""
-    pool = memoryview(os.urandom(POOL_BYTES))
-    end, place, total = now() + seconds, 0, 0
-    while now() < end:
-        total += link.send(pool[place : place + CHUNK_BYTES])
-        place = (place + CHUNK_BYTES) % POOL_BYTES
-    return total
-
-
-def receive(link: socket.socket, *, now: Callable[[], float] = time.perf_counter) -> list[int]:
-    """Take in everything until the other side is done; the bytes of each slice of `SLICE_S`."""
-    buffer = memoryview(bytearray(RECEIVE_BYTES))
-    slicer = Slicer(SLICE_S)
-    while count := link.recv_into(buffer):
-        slicer.add(count, now())
-    return slicer.slices()
-
-
-def flow(slices: list[int], *, streams: int = 1) -> Flow:
-    """What the built-in tester found."""
-    return Flow(
-        tool="built-in",
-        rates=tuple(count / SLICE_S for count in slices),
-        slice_s=SLICE_S,
-        counted_by="receiver",
-        context={"streams": streams, "received_bytes": sum(slices)},
-    )
-
-
-def main(argv: list[str]) -> int:
-    """The built-in tester's client in a process of its own; `argv`: {"host", "port", "seconds", "reverse"} as JSON."""
-    helper.begin()
-    task: dict[str, Any] = json.loads(argv[0])
-    seconds = float(task["seconds"])
-    try:
-        verb = f"source {round(seconds * 1000)}" if task["reverse"] else "sink"
-        with open_verb(task["host"], task["port"], verb) as link:
-            link.settimeout(CONNECT_S + seconds)
-            if task["reverse"]:
-                slices = receive(link)
-            else:
-                send_for(link, seconds)
-                link.shutdown(socket.SHUT_WR)
-                slices = json.loads(read_line(link))["slices"]
-    except (OSError, BenchError, ValueError, KeyError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    json.dump({"slices": slices}, sys.stdout)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -7,7 +7,7 @@ import subprocess
 import time
 from dataclasses import dataclass, replace
 
-from kernels import helper, iperf, tcp
+from kernels import helper, iperf, tester
 from kernels.farend import FarEnd
 from kernels.flow import Flow
 from kernels.spec import BenchError
@@ -58,9 +58,9 @@ def run(far: FarEnd, *, down: bool, seconds: float, probing: bool) -> Loaded:
     if left_s < LEAST_BUILT_IN_S:
         raise BenchError(f"iperf3 against {far.peer.host} failed, no time is left for the built-in tester: {why}")
     task = {"host": far.peer.host, "port": far.peer.port, "seconds": left_s, "reverse": down}
-    with helper.run("kernels.tcp", json.dumps(task)) as running:
+    with helper.run("kernels.tester", json.dumps(task)) as running:
         trips = _beside(far, running, until) if probing else ()
-        flow = tcp.flow(json.loads(_finished(running, until))["slices"])
+        flow = tester.flow(json.loads(_finished(running, until))["slices"])
     return Loaded(flow=replace(flow, context={**flow.context, "why_built_in": why}), round_trips_s=trips)
 
 

@@ -8,17 +8,19 @@ from kernels.flow import Slicer, warmed
 
 
 def test_bytes_are_counted_into_slices_of_time() -> None:
-    """Slices begin with the first bytes; silence is a slice of none; the unfinished last one is left out."""
+    """Slices begin with the first bytes; silence is a slice of none, at the end too; the unfinished is left out."""
     slicer = Slicer(0.5)
     for moment, count in ((10.0, 1), (10.4, 2), (10.5, 4), (12.1, 8), (12.6, 16)):
         slicer.add(count, moment)
 
-    assert slicer.slices() == [3, 4, 0, 0, 8]
+    assert slicer.slices(12.7) == [3, 4, 0, 0, 8]
+    assert slicer.slices(13.0) == [3, 4, 0, 0, 8, 16]
+    assert slicer.slices(14.2) == [3, 4, 0, 0, 8, 16, 0, 0]
 
 
 def test_nothing_received_gives_no_slices() -> None:
     """A flow that never began has no rate, not a rate of zero."""
-    assert Slicer(0.5).slices() == []
+    assert Slicer(0.5).slices(9.0) == []
 
 
 @pytest.mark.parametrize(

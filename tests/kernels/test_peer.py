@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from kernels import helper, iperf, peer, tcp
+from kernels import helper, iperf, peer, tcp, tester
 from tests.kernels.far import HOST, serving
 from tests.kernels.processes import descendants, gone, listening, wait_for
 
@@ -49,19 +49,19 @@ def test_strangers_get_no_answer_and_do_no_harm(rubbish: bytes) -> None:
         assert tcp.identify(HOST, port).kind == "gridmark"
 
 
-@pytest.mark.parametrize("verb", ["source", "source x", "source -5"])
-def test_a_source_without_a_duration_is_refused(verb: str) -> None:
+@pytest.mark.parametrize("verb", ["source", "source x", "source -5", "sink", "sink 1.5"])
+def test_a_transfer_without_a_duration_is_refused(verb: str) -> None:
     """Nothing is sent for a time nobody named."""
     with serving() as port:
         assert json.loads(say(port, tcp.greeting(verb))) == {"error": "unknown verb"}
 
 
-def test_a_source_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_transfer_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """However long a stranger asks for: 99 999 999 ms become the most there is."""
-    monkeypatch.setattr(peer, "MAX_SOURCE_S", 0.2)
+    monkeypatch.setattr(peer, "MAX_TRANSFER_S", 0.2)
     start = time.monotonic()
     with serving() as port, tcp.open_verb(HOST, port, "source 99999999") as link:
-        received = sum(tcp.receive(link))
+        received = sum(tester.receive(link, 60))
 
     assert received > 0
     assert time.monotonic() - start < 3

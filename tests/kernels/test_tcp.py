@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import socket
-import threading
 import time
 from collections.abc import Callable
 
@@ -208,55 +206,3 @@ def test_connecting_gives_round_trips_too() -> None:
     assert len(trips) == 5
     assert 0 < min(trips) < 0.1
     assert refused == []
-
-
-@pytest.mark.parametrize("reverse", [False, True])
-def test_the_built_in_tester_counts_what_arrived(
-    reverse: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Both directions over loopback: slices of 50 ms, all with something in them."""
-    monkeypatch.setattr("kernels.helper.begin", lambda: None)
-    with serving() as port:
-        task = {"host": HOST, "port": port, "seconds": 0.4, "reverse": reverse}
-        assert tcp.main([json.dumps(task)]) == 0
-
-    slices = json.loads(capsys.readouterr().out)["slices"]
-    flow = tcp.flow(slices)
-    assert 5 <= len(slices) <= 9
-    assert min(slices) > 0
-    assert flow.rates[0] == slices[0] / 0.05
-    assert (flow.tool, flow.counted_by) == ("built-in", "receiver")
-
-
-def test_the_tester_says_in_one_line_why_it_failed(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The parent quotes the last line."""
-    monkeypatch.setattr("kernels.helper.begin", lambda: None)
-
-    code = tcp.main([json.dumps({"host": HOST, "port": closed_port(), "seconds": 0.1, "reverse": True})])
-
-    assert code == 1
-    assert capsys.readouterr().err.count("\n") == 1
-
-
-def test_sent_bytes_are_random_and_all_counted() -> None:
-    """What `send_for` says it sent is what arrives, and zlib cannot shrink it."""
-    import zlib
-
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        arrived = bytearray()
-
-        def take() -> None:
-            while data := theirs.recv(1 << 20):
-                arrived.extend(data)
-
-        thread = threading.Thread(target=take)
-        thread.start()
-        sent = tcp.send_for(ours, 0.05)
-        ours.shutdown(socket.SHUT_WR)
-        thread.join()
-
-    assert sent == len(arrived) > 0
-    assert len(zlib.compress(bytes(arrived[: 1 << 20]))) > 0.99 * min(len(arrived), 1 << 20)
