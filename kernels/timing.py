@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,7 +16,6 @@ TAIL_TOLERANCE: dict[Statistic, float] = {"p95": 0.10, "p99": 0.25}
 TAIL_SAMPLES = 1000  # a p99 has an interval from 368 samples on; 1000 put ten of them beyond it
 WINDOW = 5  # batches whose median must hold still before sampling starts
 TRIAL_PART = 0.3  # of what a case has left after its first calls, to find its best variant
-MIN_ROUNDS = 2  # of trying each variant that is not hopeless
 HOPELESS = 1.5  # a variant whose best time is so much longer than the shortest median is not tried again
 WARM_PART = 0.25  # of what is left then, at most
 
@@ -113,11 +112,12 @@ def measure(case: Case, timer: Timer, effort: Effort, budget_s: float) -> tuple[
     """
     until = timer.now() + budget_s
     checking_s = 0.0
+    first_s: dict[str, float] = {}
     for variant in case.variants:
-        _run(variant, timer, 1)
+        first_s[variant.label] = _run(variant, timer, 1)
         checking_s = max(checking_s, _check(variant, timer))
     until -= checking_s  # the last check is part of the case's time
-    best, trials = _choose(case, timer, timer.now() + max(0.0, until - timer.now()) * TRIAL_PART)
+    best, trials = _choose(case, timer, first_s, timer.now() + max(0.0, until - timer.now()) * TRIAL_PART)
     found = sample(best, case, timer, effort, until)
     best.check()
     context: dict[str, object] = {
@@ -209,14 +209,20 @@ def known_well(samples: Sequence[float], statistic: Statistic, tolerance: float)
     return half is not None and half <= TAIL_TOLERANCE.get(statistic, tolerance)
 
 
-def _choose(case: Case, timer: Timer, until: float) -> tuple[Variant, dict[str, object]]:
-    """Try the variants in turn until `until`, at least twice; return the best and what each gave.
+def _choose(case: Case, timer: Timer, first_s: Mapping[str, float], until: float) -> tuple[Variant, dict[str, object]]:
+    """Try the variants in turn until `until`, at least once; return the best and what each gave.
 
     A variant that has fallen hopelessly behind is left alone, so that it does not use up the others' time.
+
+    Args:
+        first_s: what their first calls took; one that lasted a sample's time needs no calibration.
     """
     if len(case.variants) == 1:
         return case.variants[0], {}
-    calls = {variant.label: _calls_per_sample(variant, case, timer) for variant in case.variants}
+    calls = {
+        variant.label: 1 if first_s[variant.label] >= 2 * case.min_sample_s else _calls_per_sample(variant, case, timer)
+        for variant in case.variants
+    }
     tried: dict[str, list[float]] = {variant.label: [] for variant in case.variants}
     hopeful = list(case.variants)
     while True:
@@ -228,7 +234,7 @@ def _choose(case: Case, timer: Timer, until: float) -> tuple[Variant, dict[str, 
             tried[variant.label].append(unit_s)
         shortest = min(stats.quantile(times, 0.5) for times in tried.values())
         hopeful = [variant for variant in hopeful if min(tried[variant.label]) <= HOPELESS * shortest]
-        if len(hopeful) == 1 or (len(tried[hopeful[0].label]) >= MIN_ROUNDS and timer.now() >= until):
+        if len(hopeful) == 1 or timer.now() >= until:
             break
     best = min(hopeful, key=lambda variant: stats.quantile(tried[variant.label], 0.5))
     return best, {variant.label: _trial(case, tried[variant.label]) for variant in case.variants}

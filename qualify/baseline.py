@@ -49,8 +49,6 @@ STUDENT = {
     16: 3.69,
     19: 3.58,
 }
-#: which of its samples speak for a core
-FAST_PART = 0.95
 #: an attempt meets a limit clearly when it is this many spreads above it; closer ones are measured again
 CLEAR_SPREADS = 1.5
 #: samples of a run before their scatter says anything
@@ -108,15 +106,15 @@ def goodness(attempt: Attempt | Measurement, *, unit: str, per_clock: bool) -> f
 
 
 def _undisturbed(attempt: Attempt | Measurement, unit: str) -> float:
-    """Log goodness of the samples' best twentieth: what the core does while nobody disturbs it.
+    """Log goodness of the best sample: what the core does while nobody disturbs it.
 
-    Whatever shares a core or its caches can only slow it down, now and then, so the better samples repeat where the
+    Whatever shares a core or its caches can only slow it down, now and then, so the best sample repeats where the
     median drifts; a core that has become slower is slower in all of them.
+
+    Source: J. Chen and J. Revels, Robust benchmarking in noisy environments, arXiv:1608.04295.
     """
-    value = attempt.value or math.nan
-    if len(attempt.samples) >= LEAST_SCATTERED:
-        value = stats.quantile(attempt.samples, FAST_PART if unit != "s" else 1 - FAST_PART)
-    return math.log(value) if unit != "s" else -math.log(value)
+    samples = attempt.samples or (attempt.value or math.nan,)
+    return math.log(max(samples)) if unit != "s" else -math.log(min(samples))
 
 
 def baseline(node: Node, measurement: Measurement, history: Sequence[Report]) -> Baseline | None:
@@ -129,7 +127,7 @@ def baseline(node: Node, measurement: Measurement, history: Sequence[Report]) ->
     figures = [seen for m in past if (seen := goodness(m, unit=measurement.unit, per_clock=per_clock)) is not None]
     if len(figures) < LEAST_FIGURES:
         return None
-    # the best twentieth does not care how the rest of the samples scatter
+    # the best sample does not care how the rest scatter
     prior, scatter = (PRIOR_SPREAD_PER_CLOCK, 0.0) if per_clock else (PRIOR_SPREAD, _scatter(past))
     spread, spreads = _spread(figures, prior, scatter)
     shared = LEAST_DROP_SHARED if is_virtual(node) else LEAST_DROP

@@ -82,8 +82,7 @@ class Rule:
                 text = (
                     f"{text}; there was no time to measure it again" if hit.ruling.judged == 1 else f"{text}; undecided"
                 )
-                # one miss is a suspicion, one miss and one hit not even that
-                severity = max(severity, "warning" if hit.ruling.judged == 1 else "info", key=lambda s: RANK[s])
+                severity = "info"  # a limit is missed by two attempts; one is a suspicion
         return Finding(
             code=self.code,
             severity=severity,

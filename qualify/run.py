@@ -24,6 +24,8 @@ from qualify.telemetry import Sampler
 GRACE_PART, GRACE_S = 0.2, 1.5
 #: the run's children are ended here, relative to the budget: 105 % is promised for the whole command
 LAST_MOMENT_PART = 1.02
+#: measuring again takes at least this long besides the start
+MIN_AGAIN_S = 0.7
 #: the gates and the report after the last child
 WRAP_UP_S = 0.5
 #: a slot takes at most this much of its planned time when those before it left some
@@ -105,8 +107,9 @@ class _Run:
                 return
             for slot, keys in again:
                 part = len(keys) / len(slot.keys)
-                seconds = slot.bench.startup_s + max(1.0, (slot.seconds - slot.bench.startup_s) * part)
-                if self._left_s() < seconds:
+                wished_s = max(MIN_AGAIN_S, (slot.seconds - slot.bench.startup_s) * part)
+                seconds = min(slot.bench.startup_s + wished_s, self._left_s())
+                if seconds < slot.bench.startup_s + MIN_AGAIN_S:
                     return
                 self._tell("repeat", slot.bench.name, keys, seconds)
                 for key, measurement in self._run_slot(replace(slot, keys=keys), seconds, seconds).items():
