@@ -30,7 +30,7 @@ FLOW_SHARE = 2.0
 PROBES: dict[Profile, int] = {"quick": 400, "standard": 1000, "deep": 3000}
 #: idle round trips to compare those under load with, and their part of the time
 LOAD_PROBES, LOAD_IDLE_PART, MIN_IDLE_S = 50, 0.1, 0.4
-#: at most 50 round trips a second, like a patient ping
+#: however much time there is, 50 a second are sent
 MAX_SPACING_S = 0.02
 #: their packets meet cold caches and unresolved neighbours
 WARM_PROBES = 5
