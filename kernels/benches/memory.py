@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 KEYS = ("memory.triad", "memory.copy", "memory.scale", "memory.add", "memory.read", "memory.write")
 LLC_MULTIPLE = 4  # STREAM's rule: each array at least four times the last-level caches together
 LLC_FALLBACK_BYTES = 64 << 20  # where the machine does not tell: more than most server sockets of eight cores have
+SAMPLE_S = 0.02  # a few passes: the first after a pause is up to 3 % slower, which a program in a loop never sees
 MEMORY_PART = 0.5  # of what is available, for the three arrays together
 SAMPLE_S = 10e-3  # waking the crew costs a sample some 0.2 ms, in which its cores are not wanted by us
 SHARES = {"memory.triad": 1.5, "memory.copy": 1.5}

@@ -1,9 +1,9 @@
 /* STREAM in C, the yardstick for our own: six loops, plain and streaming stores, OpenMP, 2 MiB pages.
  *
  *   gcc -O3 -march=native -fopenmp stream.c -o stream
- *   ./stream BYTES_PER_ARRAY REPEATS [KERNEL]
+ *   ./stream BYTES_PER_ARRAY REPEATS [KERNEL | -]
  *
- * Prints one JSON object: {"triad": {"plain": {"median": B/s, "best": B/s}, "streaming": {...}}, ...,
+ * Prints one JSON object (with "-" one for each kernel named on a line of stdin): {"triad": {"plain": {"median": B/s, "best": B/s}, "streaming": {...}}, ...,
  * "wrong": elements that differ from the closed form}. Bytes are counted as STREAM counts them.
  */
 #define _GNU_SOURCE
@@ -142,9 +142,36 @@ static int ascending(const void *x, const void *y) {
     return (a > b) - (a < b);
 }
 
+/* Measure one loop, print its JSON; wrong elements are returned. */
+static int64_t measure(enum kind kind, double *c, const double *a, const double *b, int64_t n, double *rates,
+                       int repeats) {
+    int64_t bad = 0;
+    printf("\"%s\": {", names[kind]);
+    for (int streaming = 0; streaming < (kind == READ ? 1 : 2); streaming++) {
+        for (int r = -2; r < repeats; r++) { /* two passes warm */
+            const double start = now();
+            pass(kind, streaming, c, a, b, n);
+            if (r >= 0) rates[r] = bytes_each[kind] * (double)n / (now() - start);
+        }
+        bad += wrong(kind, c, a, b, n);
+        qsort(rates, (size_t)repeats, sizeof(double), ascending);
+        printf("%s\"%s\": {\"median\": %.6e, \"best\": %.6e}", streaming ? ", " : "",
+               streaming ? "streaming" : "plain", rates[repeats / 2], rates[repeats - 1]);
+    }
+    printf("}, ");
+    return bad;
+}
+
+static int kind_of(const char *name) {
+    for (int kind = 0; kind < KINDS; kind++) {
+        if (strcmp(name, names[kind]) == 0) return kind;
+    }
+    return -1;
+}
+
 int main(int argc, char **argv) {
     if (argc < 3) {
-        fprintf(stderr, "usage: %s BYTES_PER_ARRAY REPEATS [KERNEL]\n", argv[0]);
+        fprintf(stderr, "usage: %s BYTES_PER_ARRAY REPEATS [KERNEL | -]\n", argv[0]);
         return 2;
     }
     const size_t bytes = strtoull(argv[1], NULL, 10) / 4096 * 4096;
@@ -158,22 +185,21 @@ int main(int argc, char **argv) {
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < n; i++) a[i] = 1.0, b[i] = 2.0, c[i] = -1.0;
 
+    if (strcmp(only, "-") == 0) { /* answer one name a line, so that another program can take turns with us */
+        char name[32];
+        while (scanf("%31s", name) == 1) {
+            const int kind = kind_of(name);
+            if (kind < 0) return 2;
+            printf("{");
+            bad += measure((enum kind)kind, c, a, b, n, rates, repeats);
+            printf("\"threads\": %d, \"wrong\": %lld}\n", omp_get_max_threads(), (long long)bad);
+            fflush(stdout);
+        }
+        return bad ? 1 : 0;
+    }
     printf("{");
     for (int kind = 0; kind < KINDS; kind++) {
-        if (*only && strcmp(only, names[kind]) != 0) continue;
-        printf("\"%s\": {", names[kind]);
-        for (int streaming = 0; streaming < (kind == READ ? 1 : 2); streaming++) {
-            for (int r = -2; r < repeats; r++) { /* two passes warm */
-                const double start = now();
-                pass(kind, streaming, c, a, b, n);
-                if (r >= 0) rates[r] = bytes_each[kind] * (double)n / (now() - start);
-            }
-            bad += wrong(kind, c, a, b, n);
-            qsort(rates, (size_t)repeats, sizeof(double), ascending);
-            printf("%s\"%s\": {\"median\": %.6e, \"best\": %.6e}", streaming ? ", " : "",
-                   streaming ? "streaming" : "plain", rates[repeats / 2], rates[repeats - 1]);
-        }
-        printf("}, ");
+        if (!*only || strcmp(only, names[kind]) == 0) bad += measure((enum kind)kind, c, a, b, n, rates, repeats);
     }
     printf("\"threads\": %d, \"wrong\": %lld}\n", omp_get_max_threads(), (long long)bad);
     return bad ? 1 : 0;
