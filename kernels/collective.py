@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from kernels import helper
+from kernels import companion
 from kernels.ranks import MESSAGE_BYTES
 from kernels.spec import BenchError, WrongResultError
 
@@ -26,7 +26,7 @@ START_S = 30.0
 class Group:
     """Ranks that are up and connected. The first failure is final: every later call raises it again."""
 
-    def __init__(self, links: list[socket.socket], launcher: helper.Helper, patience_s: float) -> None:
+    def __init__(self, links: list[socket.socket], launcher: companion.Companion, patience_s: float) -> None:
         self._links, self._launcher, self._patience_s = links, launcher, patience_s
         self._broken: str | None = None
         self._among = len(links)
@@ -138,7 +138,7 @@ def group(ranks: int, *, largest_bytes: int, seed: int, patience_s: float) -> It
             "timeout_s": max(1.0, patience_s),
         }
         launcher = stack.enter_context(
-            helper.run(
+            companion.run(
                 "kernels.ranks",
                 json.dumps(plan),
                 pass_fds=(*descriptors, store),

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from kernels import helper, iperf, tcp
+from kernels import companion, iperf, tcp
 from kernels.spec import BenchError
 
 LOOPBACK = "127.0.0.1"
@@ -82,7 +82,7 @@ def locality(host: str) -> str:
 
 @contextlib.contextmanager
 def _local(iperf3_port: int | None) -> Iterator[tcp.Peer]:
-    with helper.run("kernels.peer", str(iperf3_port or 0)) as running:
+    with companion.run("kernels.peer", str(iperf3_port or 0)) as running:
         until = time.monotonic() + START_S
         while not (line := running.output()).endswith(b"\n"):
             if running.process.poll() is not None or time.monotonic() > until:

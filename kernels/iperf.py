@@ -2,7 +2,7 @@
 
 libiperf is not thread-safe and may exit its process. The package captures its output through a pipe that nobody
 empties and blocks beyond 64 KiB (thiezn/iperf3-python issue 75), so only its handles are used: libiperf writes its
-JSON to the standard output of a helper process, which is a file.
+JSON to the standard output of a companion process, which is a file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kernels import helper
+from kernels import companion
 from kernels.flow import Flow
 from kernels.spec import BenchError
 
@@ -43,13 +43,13 @@ def missing() -> str | None:
 
 
 @contextlib.contextmanager
-def server(host: str, port: int) -> Iterator[helper.Helper]:
+def server(host: str, port: int) -> Iterator[companion.Companion]:
     """An iperf3 server on `host`:`port`, one test after the other, until the block is left; it listens already.
 
     Raises:
         BenchError: it did not come to listen.
     """
-    with helper.run("kernels.iperf", json.dumps({"role": "server", "host": host, "port": port})) as running:
+    with companion.run("kernels.iperf", json.dumps({"role": "server", "host": host, "port": port})) as running:
         until = time.monotonic() + START_S
         while not listens(port):
             if running.process.poll() is not None or time.monotonic() > until:
@@ -72,19 +72,21 @@ def listens(port: int, *, tables: tuple[str, ...] = ("/proc/net/tcp", "/proc/net
     return False
 
 
-def client(host: str, port: int, *, seconds: int, reverse: bool) -> contextlib.AbstractContextManager[helper.Helper]:
+def client(
+    host: str, port: int, *, seconds: int, reverse: bool
+) -> contextlib.AbstractContextManager[companion.Companion]:
     """A running TCP test of whole `seconds` against an iperf3 server; `reverse` = the server sends."""
     task = {"role": "client", "host": host, "port": port, "seconds": seconds, "reverse": reverse}
-    return helper.run("kernels.iperf", json.dumps(task))
+    return companion.run("kernels.iperf", json.dumps(task))
 
 
 def udp_client(
     host: str, port: int, *, seconds: int, spacing_s: float
-) -> contextlib.AbstractContextManager[helper.Helper]:
+) -> contextlib.AbstractContextManager[companion.Companion]:
     """A running UDP test of whole `seconds` from here to an iperf3 server, a small packet every `spacing_s`."""
     bits_per_s = round(UDP_BYTES * 8 / spacing_s)
     task = {"role": "client", "host": host, "port": port, "seconds": seconds, "udp_bits_per_s": bits_per_s}
-    return helper.run("kernels.iperf", json.dumps(task))
+    return companion.run("kernels.iperf", json.dumps(task))
 
 
 def free_port(host: str) -> int:
@@ -147,8 +149,8 @@ def version(found: dict[str, Any]) -> str:
 
 
 def main(argv: list[str]) -> int:
-    """One helper process; `argv` is its task as JSON."""
-    helper.begin()
+    """One companion process; `argv` is its task as JSON."""
+    companion.begin()
     task: dict[str, Any] = json.loads(argv[0])
     if task["role"] == "server":
         return _serve(task)

@@ -16,7 +16,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
-from kernels import helper, iperf, tcp, tester, udp
+from kernels import companion, iperf, tcp, tester, udp
 from kernels.spec import BenchError
 
 MAX_CONNECTIONS = 64
@@ -182,7 +182,7 @@ def _echo_datagrams(datagrams: socket.socket, stop: threading.Event) -> None:
 
 def main(argv: list[str]) -> int:
     """The far end of a run without a peer, on loopback; `argv`: the port for iperf3, 0 = none."""
-    helper.begin()
+    companion.begin()
 
     def ready(port: int, iperf3_port: int | None) -> None:
         sys.stdout.write(json.dumps({"port": port, "iperf3_port": iperf3_port}) + "\n")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 POOL = 3  # random matrices; the pairs (0, 1), (1, 2), (2, 0) are multiplied in turn, so none stays in a cache
 SAMPLED_ROWS = 16  # of an integer product, compared element by element beside the check of the whole
-SIDES = (256, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384)
+SIDES = (256, 512, 768, 1024, 1280, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384)
 MEMORY_PART = 0.25  # of what is available, for pool and result
 SLOWEST_CALL_S = 0.3  # a call this slow leaves too few samples; smaller matrices are taken then
 ROWS_TRIED = (8, 64, 512)
@@ -35,7 +35,7 @@ class Kind:
 
 
 FP32 = Kind("float32", "float32", 4, 5e9)
-FP64 = Kind("float64", "float64", 8, 4e9)
+FP64 = Kind("float64", "float64", 8, 3e9)
 BF16 = Kind("bfloat16", "float32", 2, 1e10)
 INT8 = Kind("int8", "int32", 4, 2e10)
 TRIED = (BF16, INT8)  #: what a CPU may do so slowly that the time of a call must be found out first

@@ -15,7 +15,7 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from kernels import helper
+from kernels import companion
 from kernels.conditions import die_with_parent
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ MAX_SLOTS = 256
 
 def main(argv: list[str]) -> int:
     """`argv`: the JSON of {"sockets": [fd of each rank], "store": fd, "seed", "largest_bytes", "timeout_s"}."""
-    helper.begin()
+    companion.begin()
     plan: dict[str, Any] = json.loads(argv[0])
     import torch.distributed  # noqa: F401 - imported here so that the forked ranks share it
 

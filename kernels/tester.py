@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from kernels import helper, tcp
+from kernels import companion, tcp
 from kernels.flow import Flow, Slicer
 from kernels.spec import BenchError
 
@@ -82,7 +82,7 @@ def flow(slices: list[int], *, streams: int = 1) -> Flow:
 
 def main(argv: list[str]) -> int:
     """The built-in tester's client in a process of its own; `argv`: {"host", "port", "seconds", "reverse"} as JSON."""
-    helper.begin()
+    companion.begin()
     task: dict[str, Any] = json.loads(argv[0])
     seconds = float(task["seconds"])
     try:

@@ -7,7 +7,7 @@ import subprocess
 import time
 from dataclasses import dataclass, replace
 
-from kernels import helper, iperf, tester
+from kernels import companion, iperf, tester
 from kernels.farend import FarEnd
 from kernels.flow import Flow
 from kernels.spec import BenchError
@@ -58,7 +58,7 @@ def run(far: FarEnd, *, down: bool, seconds: float, probing: bool) -> Loaded:
     if left_s < LEAST_BUILT_IN_S:
         raise BenchError(f"iperf3 against {far.peer.host} failed, no time is left for the built-in tester: {why}")
     task = {"host": far.peer.host, "port": far.peer.port, "seconds": left_s, "reverse": down}
-    with helper.run("kernels.tester", json.dumps(task)) as running:
+    with companion.run("kernels.tester", json.dumps(task)) as running:
         trips = _beside(far, running, until) if probing else ()
         flow = tester.flow(json.loads(_finished(running, until))["slices"])
     return Loaded(flow=replace(flow, context={**flow.context, "why_built_in": why}), round_trips_s=trips)
@@ -98,7 +98,7 @@ def iperf3_datagrams(far: FarEnd, *, seconds: float, spacing_s: float) -> Datagr
     )
 
 
-def _beside(far: FarEnd, running: helper.Helper, until: float) -> tuple[float, ...]:
+def _beside(far: FarEnd, running: companion.Companion, until: float) -> tuple[float, ...]:
     """Round trips from when the load has risen until the test is over."""
     time.sleep(RISE_S)
     most = round(max(0.0, until - time.perf_counter()) / SPACING_S)
@@ -106,7 +106,7 @@ def _beside(far: FarEnd, running: helper.Helper, until: float) -> tuple[float, .
     return tuple(far.round_trips(count=most, spacing_s=SPACING_S, until=until, over=over))
 
 
-def _finished(running: helper.Helper, until: float) -> bytes:
+def _finished(running: companion.Companion, until: float) -> bytes:
     """The output of a test that has ended well."""
     try:
         code = running.process.wait(max(0.0, until - time.perf_counter()))

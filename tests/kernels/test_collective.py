@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from kernels import helper, ranks
+from kernels import companion, ranks
 from kernels.collective import Group, group
 from kernels.spec import BenchError, WrongResultError
 from tests.kernels.processes import descendants, gone, listening
@@ -104,7 +104,7 @@ def test_a_dead_or_hung_rank_is_an_error_soon_and_for_good(number: signal.Signal
 
 def test_a_killed_benchmark_leaves_no_rank() -> None:
     """SIGKILL of the benchmark ends the launcher, and the launcher's end its ranks."""
-    with subprocess.Popen([sys.executable, "-c", THREE], cwd=helper.ROOT, stdout=subprocess.PIPE) as benchmark:
+    with subprocess.Popen([sys.executable, "-c", THREE], cwd=companion.ROOT, stdout=subprocess.PIPE) as benchmark:
         assert benchmark.stdout is not None
         assert benchmark.stdout.readline() == b"up\n"
         below = descendants(benchmark.pid)

@@ -161,7 +161,7 @@ def test_who_listens_is_read_from_the_kernels_tables(tmp_path: Path) -> None:
 
 @pytest.mark.real
 def test_nobody_there_is_the_librarys_own_words() -> None:
-    """Through the helper's file, not through a traceback."""
+    """Through the companion's file, not through a traceback."""
     if reason := iperf.missing():
         pytest.skip(reason)
     with iperf.client(HOST, closed_port(), seconds=1, reverse=False) as running:

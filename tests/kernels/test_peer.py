@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from kernels import helper, iperf, peer, tcp, tester
+from kernels import companion, iperf, peer, tcp, tester
 from tests.kernels.far import HOST, serving
 from tests.kernels.processes import descendants, gone, listening, wait_for
 
@@ -135,7 +135,7 @@ def test_an_iperf3_server_listens_beside_and_goes_with_it() -> None:
     if reason := iperf.missing():
         pytest.skip(reason)
     beside = iperf.free_port(HOST)
-    with helper.run("kernels.peer", str(beside)) as running:
+    with companion.run("kernels.peer", str(beside)) as running:
         told = json.loads(wait_for(running.output))
         first = wait_for(lambda: descendants(running.process.pid))[0]
         wait_for(lambda: listening(first))

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from kernels import farend, helper, iperf, tcp, throughput, udp
+from kernels import companion, farend, iperf, tcp, throughput, udp
 from kernels.benches import network
 from kernels.farend import FarEnd
 from kernels.spec import BenchError
@@ -123,7 +123,7 @@ def space() -> Iterator[int]:
         except subprocess.CalledProcessError as error:
             pytest.skip(f"no such path can be made here: {error.stderr.strip()}")
         command = ["ip", "netns", "exec", SPACE, sys.executable, "-c", SERVE.format(far=FAR)]
-        serving = subprocess.Popen(command, cwd=helper.ROOT, stdout=subprocess.PIPE, text=True)
+        serving = subprocess.Popen(command, cwd=companion.ROOT, stdout=subprocess.PIPE, text=True)
         assert serving.stdout is not None
         yield int(serving.stdout.readline().split()[0])
     finally:

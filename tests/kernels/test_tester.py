@@ -18,7 +18,7 @@ def test_the_built_in_tester_counts_what_arrived(
     reverse: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both directions over loopback: slices of 50 ms, all with something in them."""
-    monkeypatch.setattr("kernels.helper.begin", lambda: None)
+    monkeypatch.setattr("kernels.companion.begin", lambda: None)
     with serving() as port:
         task = {"host": HOST, "port": port, "seconds": 0.4, "reverse": reverse}
         assert tester.main([json.dumps(task)]) == 0
@@ -35,7 +35,7 @@ def test_the_tester_says_in_one_line_why_it_failed(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The parent quotes the last line."""
-    monkeypatch.setattr("kernels.helper.begin", lambda: None)
+    monkeypatch.setattr("kernels.companion.begin", lambda: None)
 
     code = tester.main([json.dumps({"host": HOST, "port": closed_port(), "seconds": 0.1, "reverse": True})])
 

@@ -1,4 +1,4 @@
-"""A helper process of a benchmark: a rank, a far end, a tester. It never outlives the benchmark that started it."""
+"""A companion process of a benchmark: a rank, a far end, a tester. It never outlives the benchmark that started it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from kernels.conditions import die_with_parent
 
 #: the folder that holds `kernels`, whatever the working directory and however it was installed
 ROOT = Path(__file__).resolve().parent.parent
-#: tells a helper whose it is: its parent may have ended before it could look
+#: tells a companion whose it is: its parent may have ended before it could look
 PARENT = "GRIDMARK_HELPER_OF"
 WORDS_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Helper:
-    """A running helper; what it says is kept in memory files, so that no pipe can fill and stop it."""
+class Companion:
+    """A running companion; what it says is kept in memory files, so that no pipe can fill and stop it."""
 
     process: subprocess.Popen[bytes]
     _output: int
@@ -42,13 +42,13 @@ class Helper:
 @contextlib.contextmanager
 def run(
     module: str, *arguments: str, pass_fds: tuple[int, ...] = (), environment: Mapping[str, str] | None = None
-) -> Iterator[Helper]:
+) -> Iterator[Companion]:
     """Run `python -m module arguments`; killed, with all that it started, when the block is left.
 
-    A module run this way calls `begin` first: then a killed benchmark leaves no helper behind.
+    A module run this way calls `begin` first: then a killed benchmark leaves no companion behind.
 
     Args:
-        pass_fds: descriptors the helper inherits under the same numbers.
+        pass_fds: descriptors the companion inherits under the same numbers.
         environment: variables to set beside ours.
     """
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -63,22 +63,22 @@ def run(
             env=variables,
         )
         try:
-            yield Helper(process, output, words)
+            yield Companion(process, output, words)
         finally:
             process.kill()
             process.wait()
 
 
 def begin() -> None:
-    """Tie this helper's life to the process that started it; ends at once where that is gone already."""
+    """Tie this companion's life to the process that started it; ends at once where that is gone already."""
     die_with_parent()
     if os.getppid() != int(os.environ.get(PARENT, os.getppid())):
-        raise SystemExit("the process that started this helper is gone")
+        raise SystemExit("the process that started this companion is gone")
 
 
 @contextlib.contextmanager
 def _memory_file() -> Iterator[int]:
-    descriptor = os.memfd_create("gridmark-helper")
+    descriptor = os.memfd_create("gridmark-companion")
     try:
         yield descriptor
     finally:

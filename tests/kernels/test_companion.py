@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from kernels import helper
+from kernels import companion
 from tests.kernels.processes import descendants, gone, wait_for
 
-PEER = "import time; from kernels import helper\nwith helper.run('kernels.peer', '0') as h:\n    time.sleep(60)\n"
+PEER = "import time; from kernels import companion\nwith companion.run('kernels.peer', '0') as h:\n    time.sleep(60)\n"
 
 
 def test_leaving_the_block_ends_the_helper() -> None:
     """The far end of a run, which would serve for ever, is gone when the block is left."""
-    with helper.run("kernels.peer", "0") as running:
+    with companion.run("kernels.peer", "0") as running:
         wait_for(running.output)
         pid = running.process.pid
 
@@ -26,8 +26,8 @@ def test_leaving_the_block_ends_the_helper() -> None:
 
 
 def test_an_exception_in_the_block_ends_the_helper() -> None:
-    """A benchmark that fails leaves no helper behind."""
-    with pytest.raises(KeyboardInterrupt), helper.run("kernels.peer", "0") as running:  # noqa: PT012
+    """A benchmark that fails leaves no companion behind."""
+    with pytest.raises(KeyboardInterrupt), companion.run("kernels.peer", "0") as running:  # noqa: PT012
         pid = running.process.pid
         raise KeyboardInterrupt
 
@@ -35,8 +35,8 @@ def test_an_exception_in_the_block_ends_the_helper() -> None:
 
 
 def test_a_killed_benchmark_takes_its_helpers_along() -> None:
-    """SIGKILL of the process that started a helper ends the helper too."""
-    with subprocess.Popen([sys.executable, "-c", PEER], cwd=helper.ROOT) as benchmark:
+    """SIGKILL of the process that started a companion ends the companion too."""
+    with subprocess.Popen([sys.executable, "-c", PEER], cwd=companion.ROOT) as benchmark:
         below = wait_for(lambda: descendants(benchmark.pid))
         wait_for(lambda: Path(f"/proc/{below[0]}/cmdline").read_bytes().find(b"kernels.peer") >= 0)
         os.kill(benchmark.pid, signal.SIGKILL)
@@ -45,17 +45,17 @@ def test_a_killed_benchmark_takes_its_helpers_along() -> None:
 
 
 def test_a_helper_whose_parent_is_gone_already_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between fork and the first line of the helper its parent may die; then nobody would end it."""
-    monkeypatch.setenv(helper.PARENT, "1")
-    monkeypatch.setattr(helper, "die_with_parent", lambda: None)
+    """Between fork and the first line of the companion its parent may die; then nobody would end it."""
+    monkeypatch.setenv(companion.PARENT, "1")
+    monkeypatch.setattr(companion, "die_with_parent", lambda: None)
 
     with pytest.raises(SystemExit, match="is gone"):
-        helper.begin()
+        companion.begin()
 
 
 def test_last_words_are_the_last_line_of_stderr() -> None:
-    """A helper that fails is quoted, not guessed about."""
-    with helper.run("kernels.no_such_module") as running:
+    """A companion that fails is quoted, not guessed about."""
+    with companion.run("kernels.no_such_module") as running:
         running.process.wait()
 
         assert "No module named kernels.no_such_module" in running.last_words()
@@ -63,7 +63,7 @@ def test_last_words_are_the_last_line_of_stderr() -> None:
 
 def test_output_larger_than_a_pipe_stops_nobody() -> None:
     """More than 64 KiB on stdout is kept without anybody reading meanwhile."""
-    with helper.run("timeit", "-n1", "-r1", "print('x' * 200_000)") as running:
+    with companion.run("timeit", "-n1", "-r1", "print('x' * 200_000)") as running:
         assert running.process.wait(10) == 0
 
         assert running.output().startswith(b"x" * 200_000)
