@@ -6,7 +6,15 @@ import statistics
 from collections.abc import Iterator
 from functools import partial
 
-from qualify.baseline import LEAST_DROP, LEAST_DROP_PER_CLOCK, LEAST_FIGURES, SPREADS, Baseline, baseline
+from qualify.baseline import (
+    LEAST_DROP,
+    LEAST_DROP_PER_CLOCK,
+    LEAST_DROP_SHARED,
+    LEAST_FIGURES,
+    SPREADS,
+    Baseline,
+    baseline,
+)
 from qualify.records import Attempt, Measurement, Severity
 from qualify.reference import DTYPES, Part, cpu_peak
 from qualify.rule import Evidence, Hit, Rule, percent, si
@@ -203,8 +211,8 @@ RULES = (
         code="BELOW_HISTORY",
         severity="failure",
         fires="a figure is worse than this node's own earlier ones",
-        limit=f"{percent(LEAST_DROP_PER_CLOCK)} per clock cycle for what happens in the core, {percent(LEAST_DROP)} "
-        f"for all else, or {SPREADS:g} times the spread of the earlier figures if that is more; from {LEAST_FIGURES} "
+        limit=f"{percent(LEAST_DROP_PER_CLOCK)} per clock cycle for what happens in the core, by its best sample; "
+        f"{percent(LEAST_DROP)} for all else, {percent(LEAST_DROP_SHARED)} in a virtual machine; or {SPREADS:g} times the spread of the earlier figures if that is more; from {LEAST_FIGURES} "
         f"comparable ones on; 2 of 3. Beyond {percent(HISTORY_FAILURE)} and twice the limit it is a failure",
         remedy="Find what changed since: firmware, cooling, memory modules, neighbours, a new service.",
         find=below_history,
