@@ -212,7 +212,8 @@ RULES = (
         severity="failure",
         fires="a figure is worse than this node's own earlier ones",
         limit=f"{percent(LEAST_DROP_PER_CLOCK)} per clock cycle for what happens in the core, by its best sample; "
-        f"{percent(LEAST_DROP)} for all else, {percent(LEAST_DROP_SHARED)} in a virtual machine; or {SPREADS:g} times the spread of the earlier figures if that is more; from {LEAST_FIGURES} "
+        f"{percent(LEAST_DROP)} for all else, {percent(LEAST_DROP_SHARED)} in a virtual machine; "
+        f"or {SPREADS:g} times the spread of the earlier figures if that is more; from {LEAST_FIGURES} "
         f"comparable ones on; 2 of 3. Beyond {percent(HISTORY_FAILURE)} and twice the limit it is a failure",
         remedy="Find what changed since: firmware, cooling, memory modules, neighbours, a new service.",
         find=below_history,
