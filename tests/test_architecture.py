@@ -326,6 +326,9 @@ def test_what_happens_on_import_is_found(tmp_path: Path) -> None:
         "kernels__d": "from pathlib import Path\nPath('left').write_text('x')\n",
     }
 
-    found = happens_on_import(plant(tmp_path, **sources), tmp_path).splitlines()[-1]
+    planted = plant(tmp_path, **sources)
+    (tmp_path / "kernels/__init__.py").touch()  # a folder without it would give way to the installed package
+
+    found = happens_on_import(planted, tmp_path).splitlines()[-1]
 
     assert found == "['socket.bind', 'subprocess.Popen', 'thread', 'open to write']"
