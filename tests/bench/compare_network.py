@@ -38,7 +38,8 @@ Measure = Callable[[], float]
 def rounds(n: int) -> dict[str, Any]:
     """`n` rounds, every measure `EACH` times in each, in an order that turns; medians, and medians of the ratios.
 
-    Ratios are ours over theirs; `rtt.difference_s` is the median of ours minus theirs.
+    Ratios are ours over theirs, each of a flow of its own; those of `same_flow` are of one flow that both counted, so
+    that the machine's noise is in neither. `rtt.difference_s` is the median of ours minus theirs.
     """
     with _iperf3_program() as port, farend.find(None) as far, against.compiled("rtt") as program:
         built_in = replace(far, no_iperf3="compared")
@@ -55,13 +56,17 @@ def rounds(n: int) -> dict[str, Any]:
             "rtt_c": lambda: _round_trip_in_c(program),
         }
         taken: dict[str, list[float]] = {name: [] for name in measures}
+        same: dict[str, list[float]] = {"down": [], "up": []}
         for turn in range(n):
             for name, values in _round(measures, turn).items():
                 taken[name].append(statistics.median(values))
+            for way in same:
+                same[way].append(_same_flow(down=way == "down"))
     return {
         "rounds": n,
         "values": {name: statistics.median(values) for name, values in taken.items()},
         "ratios": {name: _ratio(taken[name], taken[f"{name.split('_')[0]}_iperf3"]) for name in RATES},
+        "same_flow": {way: statistics.median(ratios) for way, ratios in same.items()},
         "rtt": {"difference_s": statistics.median(map(float.__sub__, taken["rtt"], taken["rtt_c"]))},
         "samples": taken,
     }
@@ -93,6 +98,22 @@ def _flow(far: FarEnd, *, down: bool) -> float:
     link = network.Link(far, count=PROBES, probing=False)
     (found,) = link.flow((key,), FLOW_S)
     return statistics.fmean(found.samples)
+
+
+def _same_flow(*, down: bool) -> float:
+    """What we report of a flow over what the iperf3 program at its other end reports of the same."""
+    port = iperf.free_port(HOST)
+    command = ["iperf3", "-s", "-1", "-J", "-B", HOST, "-p", str(port), "-i", str(SLICE_S)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
+        while not iperf.listens(port):
+            time.sleep(0.01)
+        peer = tcp.Peer(host=HOST, port=port, kind="iperf3", iperf3_port=port)
+        ours = _flow(FarEnd(peer=peer, locality="loopback", no_iperf3=None), down=down)
+        found = iperf.parse(server.communicate(timeout=10)[0])
+    every = [each["sum"] for each in found["intervals"]]
+    return ours / statistics.fmean(
+        warmed([each["bytes"] / each["seconds"] for each in every if each["seconds"] > SLICE_S / 2])
+    )
 
 
 def _round_trip(far: FarEnd) -> float:
@@ -150,6 +171,8 @@ def main(argv: list[str]) -> None:
             f"{name:18} {found['values'][name] / 1e9:7.3f} GB/s   over iperf3 "
             f"{ratio['median']:.3f} ({ratio['lowest']:.3f} to {ratio['highest']:.3f})"
         )
+    for way, ratio in found["same_flow"].items():
+        print(f"{way + ', same flow':18} {ratio:.4f}")
     ours, theirs = found["values"]["rtt"], found["values"]["rtt_c"]
     print(f"{'rtt':18} {ours * 1e6:7.1f} µs     C {theirs * 1e6:.1f} µs")
     print(json.dumps(found))
