@@ -6,8 +6,9 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -54,25 +55,39 @@ def started(program: Path, size_bytes: int, threads: int) -> Iterator[Stream]:
 
 
 def rounds(n: int, keys: tuple[str, ...] = KEYS) -> list[against.Row]:
-    """`n` rounds per key of TURNS turns each; bytes per second, and the median of the turns' ratios."""
-    rows = []
+    """`n` rounds per key of TURNS turns each; bytes per second, and the median of the turns' ratios.
+
+    Both sides get new arrays in every round, in turn the one or the other first: under a hypervisor some pages are
+    faster than others, and who comes first gets other ones.
+    """
+    with against.opened("memory", keys[0]) as case:
+        settings = int(str(case.context["array_bytes"])), int(str(case.context["threads"]))
     with against.compiled("stream") as program:
-        for key in keys:
-            operation = key.removeprefix("memory.")
-            with against.opened("memory", key) as case:
-                size_bytes, threads = int(str(case.context["array_bytes"])), int(str(case.context["threads"]))
-                with started(program, size_bytes, threads) as stream:
-                    rows += [_round(case, stream, key, operation, place) for place in range(n)]
-    return rows
+        return [_round(partial(started, program, *settings), key, place) for key in keys for place in range(n)]
 
 
-def _round(case: Case, stream: Stream, key: str, operation: str, place: int) -> against.Row:
-    ours, theirs, ratios, kinds = [], [], [], []
-    for _ in range(TURNS):
-        by_kind = stream.measure(operation)
-        theirs.append(max(by_kind.values()))
-        figure = against.ours(case, BUDGET_S)
+def _round(start_stream: Callable[[], AbstractContextManager[Stream]], key: str, place: int) -> against.Row:
+    with ExitStack() as stack:
+        if place % 2:
+            stream = stack.enter_context(start_stream())
+            case = stack.enter_context(against.opened("memory", key))
+        else:
+            case = stack.enter_context(against.opened("memory", key))
+            stream = stack.enter_context(start_stream())
+        return _turns(case, stream, key, place)
+
+
+def _turns(case: Case, stream: Stream, key: str, place: int) -> against.Row:
+    ours: list[float] = []
+    theirs: list[float] = []
+    ratios, kinds = [], []
+    for turn in range(TURNS):
+        if turn % 2:
+            figure, by_kind = against.ours(case, BUDGET_S), stream.measure(key.removeprefix("memory."))
+        else:
+            by_kind, figure = stream.measure(key.removeprefix("memory.")), against.ours(case, BUDGET_S)
         ours.append(figure.summary.value)
+        theirs.append(max(by_kind.values()))
         ratios.append(ours[-1] / theirs[-1])
         kinds.append((figure.context.get("variant", "plain"), max(by_kind, key=lambda kind: by_kind[kind])))
     return {
