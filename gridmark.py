@@ -22,7 +22,7 @@ VERBS = {
 #: packages of the extras, and the extra that brings each
 EXTRA_OF = {
     **dict.fromkeys(("numpy", "numba", "torch", "psutil", "pynvml", "iperf3", "matplotlib", "jinja2"), "node"),
-    **dict.fromkeys(("fastapi", "uvicorn", "sqlite_utils", "cryptography"), "server"),
+    **dict.fromkeys(("fastapi", "uvicorn", "sqlite_utils", "cryptography", "lark", "prometheus_client"), "server"),
 }
 
 
