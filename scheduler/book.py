@@ -12,9 +12,21 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, TypeVar
 
 from scheduler.lifecycle import is_ended, is_live
-from scheduler.records import Account, Attempt, Blob, Event, Job, MarketNode, Result
+from scheduler.records import (
+    Account,
+    Attempt,
+    Blob,
+    Event,
+    Job,
+    MarketNode,
+    NodeFigure,
+    ReportEntry,
+    Result,
+    SealedSecret,
+)
 
-Row = MarketNode | Job | Attempt | Result | Account | Blob | Event
+#: what a journal may hold; the book itself keeps nodes, jobs, attempts and accounts, the others are only stored
+Row = MarketNode | Job | Attempt | Result | Account | Blob | Event | ReportEntry | NodeFigure | SealedSecret
 T = TypeVar("T", MarketNode, Job, Attempt, Account)
 CounterName = Literal["node", "job", "token", "event", "account"]
 

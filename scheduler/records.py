@@ -232,3 +232,43 @@ class Blob:
     sha256: str
     size_bytes: int
     created_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remark:
+    """A finding of a report in short; evidence stands in the report itself."""
+
+    code: str
+    severity: Literal["info", "warning", "failure"]
+    text: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportEntry:
+    """That a node was measured. A row of `report`; the document itself is a file."""
+
+    id: str
+    node: int
+    at_ms: int
+    verdict: Literal["qualified", "not_qualified", "unknown"]
+    profile: str
+    remarks: tuple[Remark, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFigure:
+    """A figure as it once was. A row of `figure`: the history behind MarketNode.figures."""
+
+    node: int
+    metric: str
+    figure: Figure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedSecret:
+    """A secret of a job, readable with the key file only. A row of `secret`, which goes when the job has ended."""
+
+    job: int
+    name: str
+    sealed: bytes
