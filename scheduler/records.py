@@ -97,6 +97,7 @@ class Figure:
     high: float | None
     n: int
     at_ms: int  #: when it was measured
+    unit: str = ""  #: "FLOP/s", "OP/s", "B/s", "IO/s", "s", "ratio"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
