@@ -1,0 +1,80 @@
+"""How a server is set up: where its data lies, what it listens on, and how much it takes from anybody."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PORT = 8700
+MIB, GIB = 1 << 20, 1 << 30
+
+
+class SettingsError(ValueError):
+    """A set-up that cannot be served; the message says what would be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one caller may take; beyond it the answer is 413 or 429, never a slower server for the others."""
+
+    document_bytes: int = MIB  #: of a JSON body
+    report_packed_bytes: int = 16 * MIB
+    report_bytes: int = 64 * MIB  #: unpacked
+    log_append_bytes: int = MIB  #: of one request
+    blob_bytes: int = 16 * GIB  #: of one blob, artifact or checkpoint
+    blob_quota_bytes: int = 64 * GIB  #: of one account: what it uploaded and what its jobs left
+    jobs_waiting: int = 10_000  #: of one account, not yet ended
+    follows: int = 64  #: log streams an account may hold open
+    account_requests_per_s: float = 200.0
+    account_requests_burst: float = 1000.0
+    address_requests_per_s: float = 500.0
+    address_requests_burst: float = 2000.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All a server needs to know before it starts."""
+
+    data: Path
+    host: str = "127.0.0.1"
+    port: int = PORT  #: 0 = chosen by the kernel
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    insecure: bool = False  #: plain HTTP beyond this machine
+    limits: Limits = field(default_factory=Limits)
+    drain_s: float = 10.0  #: how long open requests may take to end when the server stops
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether it speaks TLS."""
+        return self.tls_certificate is not None
+
+    @property
+    def beyond_loopback(self) -> bool:
+        """Whether somebody on another machine could connect."""
+        if self.host == "localhost":
+            return False
+        try:
+            return not ipaddress.ip_address(self.host).is_loopback
+        except ValueError:  # a name, whatever it stands for
+            return True
+
+    def check(self) -> None:
+        """Refuse what must not be served.
+
+        Raises:
+            SettingsError: half a certificate, a file that is not there, or plain HTTP beyond this machine unasked.
+        """
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise SettingsError("TLS needs a certificate and its key; only one of the two was given")
+        for path in (self.tls_certificate, self.tls_key):
+            if path is not None and not path.is_file():
+                raise SettingsError(f"{path} is no file; TLS needs a certificate and its key in PEM form")
+        if self.beyond_loopback and not self.encrypted and not self.insecure:
+            raise SettingsError(
+                f"plain HTTP on {self.host} would send tokens and logs in the clear; give --tls-certificate and "
+                "--tls-key, or --insecure where something else encrypts"
+            )
+        if not 0 <= self.port <= 65535:
+            raise SettingsError(f"{self.port} is no port; 0 to 65535 are")
