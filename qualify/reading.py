@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import functools
 import json
 import math
@@ -81,11 +82,14 @@ def _reader(hint: Any) -> Reader:
         float: _read_float,
         bool: _read_bool,
         _AnyJson: _read_any,
+        object: _read_any,
     }
     if hint in simple:
         return simple[hint]
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return reader_of(hint)
+    if isinstance(hint, type) and issubclass(hint, enum.IntEnum):
+        return _number_of(hint)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         return _one_of(arguments)
@@ -109,6 +113,18 @@ def _one_of(allowed: tuple[object, ...]) -> Reader:
         if not isinstance(data, str) or data not in allowed:
             raise RecordError(f"expected one of {', '.join(map(str, allowed))}, found {found(data)}")
         return data
+
+    return read
+
+
+def _number_of(kind: type[enum.IntEnum]) -> Reader:
+    def read(data: object) -> enum.IntEnum:
+        number = _read_int(data)
+        try:
+            return kind(number)
+        except ValueError:
+            allowed = ", ".join(f"{one.value} ({one.name.lower()})" for one in kind)
+            raise RecordError(f"expected one of {allowed}, found {found(data)}") from None
 
     return read
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import types
 import typing
 from collections.abc import Mapping
@@ -33,11 +34,21 @@ class AnyJson:
 
 def of_hint(hint: Any) -> st.SearchStrategy[Any]:
     """Values of the type, as the records' hints spell it."""
-    simple = {str: TEXT, int: WHOLE, float: NUMBERS, bool: st.booleans(), AnyJson: JSON, type(None): st.none()}
+    simple = {
+        str: TEXT,
+        int: WHOLE,
+        float: NUMBERS,
+        bool: st.booleans(),
+        AnyJson: JSON,
+        type(None): st.none(),
+        object: JSON,
+    }
     if hint in simple:
         return simple[hint]
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return of_record(hint)
+    if isinstance(hint, type) and issubclass(hint, enum.IntEnum):
+        return st.sampled_from(hint)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         return st.sampled_from(arguments)
