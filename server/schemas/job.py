@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -60,12 +60,20 @@ class InputDocument(Document):
         to="data/train.tar", sha256="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", unpack=True
     )
 
-    to: Path = Field(description="where, inside the job's folder; of an archive, the folder it is unpacked into")
+    to: Path | Literal["."] = Field(
+        description="where, inside the job's folder; of an archive, the folder it is unpacked into"
+    )
     sha256: Sha256
     url: Url | None = Field(default=None, description="without one, a blob uploaded before")
     size: Size | None = None
-    unpack: bool = False
+    unpack: bool = Field(default=False, description="a tar archive, gzipped or not")
     executable: bool = False
+
+    @model_validator(mode="after")
+    def _placed(self) -> Self:
+        if self.to == "." and not self.unpack:
+            raise ValueError("only an archive goes to the job's folder itself")
+        return self
 
 
 class WorkDocument(Document):
