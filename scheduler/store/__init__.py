@@ -1,0 +1,1 @@
+"""All that outlives the process: the SQLite database (one writer, many readers) and the files beside it."""

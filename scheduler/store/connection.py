@@ -1,0 +1,101 @@
+"""Opening the database file: one process writes, its settings, and a lock that keeps a second one out."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from pathlib import Path
+
+from scheduler.store.errors import StoreError
+from scheduler.store.statement import translated
+
+#: how long a reader or the writer waits for another connection's short locks (recovery, checkpoint)
+BUSY_TIMEOUT_S = 5.0
+#: pages of the write-ahead log after which it is copied back: 4 KiB each, 16 MiB
+CHECKPOINT_PAGES = 4_000
+MMAP_BYTES = 256 << 20
+CACHED_STATEMENTS = 256
+
+
+class Lock:
+    """Held while the process that writes lives; the kernel lets go of it whatever way the process ends."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the lock of the database at `path`.
+
+        Raises:
+            StoreError: another process has it, or its file cannot be made.
+        """
+        beside = path.with_name(f"{path.name}.lock")
+        try:
+            self._file = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreError(f"{beside} cannot be written: {error.strerror}; the server needs that folder") from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(self._file, 20).decode(errors="replace").strip() or "unknown"
+            os.close(self._file)
+            raise StoreError(f"{path} is in use by another gridmark (process {holder}); stop that one first") from error
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Let another process in."""
+        os.close(self._file)
+
+
+def connect_writer(path: Path) -> sqlite3.Connection:
+    """The one connection that writes; transactions are begun and ended by hand.
+
+    Raises:
+        StoreError: the file cannot be opened or is no database.
+    """
+    with translated(f"opening {path}"):
+        db = sqlite3.connect(
+            path,
+            timeout=BUSY_TIMEOUT_S,
+            isolation_level=None,
+            check_same_thread=False,  # opened by the main thread, then owned by the writer's
+            cached_statements=CACHED_STATEMENTS,
+        )
+    try:
+        with translated(f"opening {path}"):
+            mode = db.execute("pragma journal_mode = wal").fetchone()[0]
+            if mode != "wal":
+                raise StoreError(f"{path} cannot be kept in WAL mode (found {mode}); put it on a local disk")
+            _configure(db)
+            db.execute("pragma synchronous = full")
+            db.execute("pragma foreign_keys = on")
+            db.execute("pragma recursive_triggers = on")  # so that `insert or replace` cannot pass for a delete
+            db.execute(f"pragma wal_autocheckpoint = {CHECKPOINT_PAGES}")
+    except StoreError:
+        db.close()
+        raise
+    return db
+
+
+def connect_reader(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write, for one thread at a time.
+
+    Raises:
+        StoreError: the file cannot be opened or is no database.
+    """
+    with translated(f"reading {path}"):
+        db = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro",
+            uri=True,
+            timeout=BUSY_TIMEOUT_S,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=CACHED_STATEMENTS,
+        )
+        _configure(db)
+        db.execute("pragma query_only = on")
+    return db
+
+
+def _configure(db: sqlite3.Connection) -> None:
+    db.row_factory = sqlite3.Row
+    db.execute(f"pragma mmap_size = {MMAP_BYTES}")

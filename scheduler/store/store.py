@@ -1,0 +1,178 @@
+"""The database as its one writer sees it: opened, loaded into memory, and changed a batch at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scheduler.book import Change, Counters, Row
+from scheduler.records import (
+    Account,
+    Attempt,
+    Blob,
+    Event,
+    Job,
+    MarketNode,
+    NodeFigure,
+    ReportEntry,
+    Result,
+    SealedSecret,
+)
+from scheduler.store import accounts, attempts, history, jobs, meta, nodes, schema
+from scheduler.store.connection import Lock, connect_writer
+from scheduler.store.errors import StaleWriteError, StoreError
+from scheduler.store.seal import Sealer, make_key, read_key
+from scheduler.store.statement import transaction, translated
+
+_INSERT: dict[type[Row], Callable[[sqlite3.Connection, Any], None]] = {
+    MarketNode: nodes.insert,
+    Job: jobs.insert,
+    Attempt: attempts.insert,
+    Result: history.insert_result,
+    Account: accounts.insert,
+    Blob: accounts.insert_blob,
+    Event: history.insert_event,
+    ReportEntry: history.insert_report,
+    NodeFigure: history.insert_figure,
+    SealedSecret: history.insert_secret,
+}
+_UPDATE: dict[type[Row], Callable[[sqlite3.Connection, Any, Any], None]] = {
+    MarketNode: nodes.update,
+    Job: jobs.update,
+    Attempt: attempts.update,
+    Account: accounts.update,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What the market keeps in memory: every node and account, live jobs and attempts; and the next numbers."""
+
+    rows: tuple[Row, ...]
+    counters: Counters
+
+
+class Store:
+    """The open database. One thread at a time may call it; readers have connections of their own (reader.py)."""
+
+    def __init__(self, path: Path, db: sqlite3.Connection, lock: Lock, *, sealer: Sealer, boot_number: int) -> None:
+        self.path = path
+        self.sealer = sealer  #: for the values of secrets; safe to use from any thread
+        self.boot_number = boot_number  #: raised by every opening; signatures of agents are bound to it
+        self._db = db
+        self._lock = lock
+        self._saved = meta.counters(db)
+
+    def load(self) -> Loaded:
+        """The rows for `Book.load`, those that others refer to first.
+
+        Raises:
+            DamagedError: a row cannot be read.
+        """
+        with translated(f"loading {self.path}"):
+            rows: list[Row] = [*accounts.every(self._db), *nodes.every(self._db)]
+            rows += jobs.live(self._db)
+            rows += attempts.live(self._db)
+        return Loaded(tuple(rows), self._saved)
+
+    def write(self, changes: Sequence[Change], counters: Counters) -> None:
+        """Commit the changes in their order, all or none, durably: when this returns they outlive a power cut.
+
+        Raises:
+            StaleWriteError: the database is not what a change starts from, or forbids a row; nothing was written.
+            StoreError: the disk is full, the file is locked or damaged …; nothing was written.
+        """
+        with translated(f"writing {self.path}"), transaction(self._db):
+            try:
+                self._apply(changes, counters)
+            except (ValueError, TypeError, OverflowError) as error:  # text or numbers that no column can hold
+                raise StaleWriteError(f"writing {self.path}: a row cannot be stored: {error}") from error
+        self._saved = counters
+
+    def probe(self) -> None:
+        """Write to the disk without changing anything.
+
+        Raises:
+            StoreError: it takes no writes.
+        """
+        with translated(f"writing {self.path}"), transaction(self._db):
+            meta.rewrite_boot(self._db)
+
+    def job_by_key(self, owner: int, key: str) -> Job | None:
+        """The job that was committed for an owner's idempotency key."""
+        with translated(f"reading {self.path}"):
+            return jobs.by_key(self._db, owner, key)
+
+    def prune_events(self, below: int) -> int:
+        """Remove events numbered under `below` for good, and return how many; write them elsewhere before."""
+        with translated(f"pruning {self.path}"), transaction(self._db):
+            return history.prune_events(self._db, below)
+
+    def watch_statements(self, called: Callable[[str], None] | None) -> None:
+        """Have `called` told of each SQL statement as it begins, or nobody; what the crash tests count with."""
+        self._db.set_trace_callback(called)
+
+    def close(self) -> None:
+        """Put the write-ahead log back into the file and let another process in."""
+        try:
+            with translated(f"closing {self.path}"):
+                self._db.close()
+        finally:
+            self._lock.release()
+
+    def _apply(self, changes: Iterable[Change], counters: Counters) -> None:
+        for change in changes:
+            kind = type(change.after)
+            if change.before is None:
+                _INSERT[kind](self._db, change.after)
+            elif kind in _UPDATE:
+                _UPDATE[kind](self._db, change.before, change.after)
+            else:
+                raise StaleWriteError(f"a {kind.__name__} is history and never changed")
+        meta.raise_counters(self._db, self._saved, counters)
+
+
+def open_store(path: Path) -> Store:
+    """Open the database for writing; made if it is not there, brought to this version's schema if it is older.
+
+    The first opening also makes the key file for secrets, `<name>.key` (0600). The folder has to exist.
+
+    Raises:
+        StoreError: another process has it open, the folder cannot be written, the file is damaged or no database of
+            ours, a newer version made it, or the key of its secrets is missing.
+    """
+    with contextlib.ExitStack() as opened:
+        lock = Lock(path)
+        opened.callback(lock.release)
+        db = connect_writer(path)
+        opened.callback(db.close)
+        with translated(f"opening {path}"):
+            schema.migrate(db)
+            sealer = _sealer(db, path.with_name(f"{path.name}.key"))
+            with transaction(db):
+                boot_number = meta.raise_boot(db)
+            store = Store(path, db, lock, sealer=sealer, boot_number=boot_number)
+        opened.pop_all()
+    return store
+
+
+def _sealer(db: sqlite3.Connection, path: Path) -> Sealer:
+    """By the key in `path`, a new one where nothing is sealed with the old one."""
+    key, mark = read_key(path), meta.key_mark(db)
+    sealer = None if key is None else Sealer(key)
+    if sealer is not None and sealer.mark == mark:
+        return sealer
+    if mark is not None and (sealed := history.count_secrets(db)):
+        raise StoreError(
+            f"{sealed} secrets are sealed with a key that is not in {path}; put that key back, "
+            f"or delete the rows of the table secret and let their jobs fail"
+        )
+    if sealer is None:
+        sealer = Sealer(make_key(path))
+    with transaction(db):
+        meta.set_key_mark(db, sealer.mark)
+    return sealer

@@ -1,0 +1,63 @@
+"""The JSON columns: records and plain values as text, and back without believing anything unchecked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from scheduler.codec import CodecError, decode, encode
+from scheduler.store.errors import DamagedError
+
+T = TypeVar("T")
+
+
+def of_record(record: object) -> str:
+    """A record as an object with every field."""
+    return of_plain(encode(record))
+
+
+def of_records(records: Iterable[object]) -> str:
+    """Records as a list."""
+    return of_plain([encode(record) for record in records])
+
+
+def of_named(records: Mapping[str, object]) -> str:
+    """Records by name, as an object."""
+    return of_plain({name: encode(record) for name, record in records.items()})
+
+
+def of_plain(value: object) -> str:
+    """What is JSON already: numbers, texts, lists, objects. NaN is refused (ValueError)."""
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))
+
+
+def record(kind: type[T], text: str) -> T:
+    """What `of_record` wrote.
+
+    Raises:
+        DamagedError: the text is no such record.
+    """
+    return _decoded(kind, plain(text))
+
+
+def records(kind: type[T], text: str) -> tuple[T, ...]:
+    """What `of_records` wrote."""
+    return tuple([_decoded(kind, item) for item in plain(text)])
+
+
+def named(kind: type[T], text: str) -> dict[str, T]:
+    """What `of_named` wrote."""
+    return {name: _decoded(kind, item) for name, item in plain(text).items()}
+
+
+def plain(text: str) -> Any:
+    """What `of_plain` wrote."""
+    return json.loads(text)
+
+
+def _decoded(kind: type[T], data: Any) -> T:
+    try:
+        return decode(kind, data)
+    except CodecError as error:
+        raise DamagedError(f"a stored {kind.__name__} cannot be read: {error}") from error
