@@ -82,13 +82,20 @@ class Book:
         self.counters = Counters()
         self._journal: list[Change] = []
         self._counters_before = self.counters
-        self._watchers = tuple(watchers)
+        self._watchers = [*watchers]
 
     def load(self, rows: Iterable[Row], counters: Counters) -> None:
         """Fill an empty book from the store; nothing of it enters the journal."""
         for row in rows:
             self._put(None, row)
         self.counters = self._counters_before = counters
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tell `watcher` of every row there is, and from now on of every change."""
+        for table in (self.accounts, self.nodes, self.jobs, self.attempts):
+            for row in table.values():
+                watcher.changed(None, row)
+        self._watchers.append(watcher)
 
     def number(self, kind: CounterName) -> int:
         """The next number of its kind, used up."""

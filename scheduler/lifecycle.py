@@ -104,7 +104,9 @@ class Ending:
     retries_allowed: int
     replacements: int  #: attempts lost to nodes so far, this one included
     recovers: bool  #: the exit code is one the job asked to be tried again for
-    same_crash_nodes: int  #: different nodes on which it ended with this exit code, this one included
+    same_crash_nodes: int  #: different nodes on which it ended the same way, this one included
+    again_there: bool = False  #: it could not be prepared on this very node before
+    reason: str = ""  #: what its agent said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +133,8 @@ def after(ending: Ending, *, random: Callable[[], float]) -> Next:
         return Next(state=JobState.FAILED, reason="ran longer than its max_duration")
     if ending.state is AttemptState.APP_FAILED:
         return _after_crash(ending, random)
+    if ending.state is AttemptState.PREPARE_FAILED:
+        return _after_no_start(ending, random)
     if ending.replacements >= MAX_REPLACEMENTS:
         delay_ms = _backoff_ms(ending.replacements - MAX_REPLACEMENTS, random)
         return Next(state=JobState.BACKOFF, delay_ms=delay_ms, reason=f"{ending.replacements} attempts lost to nodes")
@@ -146,6 +150,15 @@ def _after_crash(ending: Ending, random: Callable[[], float]) -> Next:
     delay_ms = _backoff_ms(ending.retries_used, random)
     reason = f"exit code {ending.exit_code}, to be tried again"
     return Next(state=JobState.BACKOFF, delay_ms=delay_ms, uses_retry=True, reason=reason)
+
+
+def _after_no_start(ending: Ending, random: Callable[[], float]) -> Next:
+    """An image or input that nobody can fetch is the job's own fault; a full disk is one node's."""
+    if ending.same_crash_nodes >= SAME_CRASH_NODES or ending.again_there:
+        where = "twice on the same node" if ending.again_there else f"on {ending.same_crash_nodes} different nodes"
+        return Next(state=JobState.FAILED, reason=f"could not be prepared, {where}: {ending.reason}")
+    delay_ms = _backoff_ms(ending.same_crash_nodes, random)
+    return Next(state=JobState.BACKOFF, delay_ms=delay_ms, reason=f"could not be prepared: {ending.reason}")
 
 
 def _backoff_ms(step: int, random: Callable[[], float]) -> int:
