@@ -1,0 +1,63 @@
+"""Measured figures as cells of a table: number and unit, interval, age; and which of them a table shows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from reports import units
+from scheduler.records import Figure
+from server.web import words
+
+#: columns of the inventory when a query names none
+USUAL = ("matmul.bf16", "memory.triad", "network.down")
+MOST_COLUMNS = 5
+_METRIC = re.compile(r"[a-z][a-z0-9_]*\.[a-z0-9_\-]+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One figure of one node."""
+
+    metric: str
+    number: str
+    unit: str
+    spread: str  #: "±0.8 %"
+    low: str  #: "41.9 GB/s"; "–" when there is no interval
+    high: str
+    n: int
+    age: str
+    moment: str
+
+
+def cell(metric: str, figure: Figure, now_ms: int) -> Cell:
+    """A figure, worded."""
+    interval = None if figure.low is None or figure.high is None else (figure.low, figure.high)
+    number, shown_unit = units.split(figure.value, figure.unit)
+    return Cell(
+        metric=metric,
+        number=number,
+        unit=shown_unit,
+        spread=units.plus_minus(figure.value, interval),
+        low=units.figure(figure.low, figure.unit),
+        high=units.figure(figure.high, figure.unit),
+        n=figure.n,
+        age=words.age(figure.at_ms, now_ms),
+        moment=words.moment(figure.at_ms),
+    )
+
+
+def columns(text: str, sort: str, known: Collection[str]) -> tuple[str, ...]:
+    """The metrics to show: those that the query and the order name, then the usual ones."""
+    named = [name for name in (*_METRIC.findall(text), sort.lstrip("-")) if name in known]
+    every = dict.fromkeys([*named, *(name for name in USUAL if name in known)])
+    return tuple(every)[: max(MOST_COLUMNS, len(USUAL))]
+
+
+def by_bench(metrics: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Metrics under their bench, in the order given."""
+    found: dict[str, list[str]] = {}
+    for metric in metrics:
+        found.setdefault(metric.partition(".")[0], []).append(metric)
+    return list(found.items())
