@@ -25,6 +25,7 @@ _INSERT_BLOB = """
 insert into blob (owner, sha256, size_bytes, created_ms) values (:owner, :sha256, :size_bytes, :created_ms)
 on conflict (owner, sha256) do nothing
 """
+_SUM_BLOBS = "select coalesce(sum(size_bytes), 0) from blob where owner = :owner"
 _SELECT_BLOB = "select * from blob where owner = :owner and sha256 = :sha256"
 
 
@@ -78,6 +79,11 @@ def blob(db: sqlite3.Connection, owner: int, sha256: str) -> Blob | None:
     """An upload of `owner`; somebody else's with the same content does not count."""
     row = db.execute(_SELECT_BLOB, {"owner": owner, "sha256": sha256}).fetchone()
     return Blob(**row) if row else None
+
+
+def blob_bytes(db: sqlite3.Connection, owner: int) -> int:
+    """How much all uploads of `owner` are together."""
+    return int(db.execute(_SUM_BLOBS, {"owner": owner}).fetchone()[0])
 
 
 def _kept(account: Account) -> dict[str, object]:
