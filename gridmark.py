@@ -18,6 +18,12 @@ VERBS = {
     "peer": ("qualify.cli:peer", "Be the far end of another machine's network benchmark."),
     "doctor": ("qualify.cli:doctor", "Say what in this installation or machine stands in the way."),
     "report": ("reports.cli:report", "Show, draw and compare reports."),
+    "run": ("server.cli_run:run", "Run a command as a job where it finishes cheapest, and follow it."),
+    "ps": ("server.cli_jobs:ps", "List your jobs."),
+    "job": ("server.cli_jobs:job", "Show one job in full: attempts, why this node, what happened."),
+    "logs": ("server.cli_jobs:logs", "Print what a job wrote."),
+    "cancel": ("server.cli_jobs:cancel", "Stop jobs."),
+    "get": ("server.cli_get:get", "Fetch what a job left behind."),
 }
 #: packages of the extras, and the extra that brings each
 EXTRA_OF = {

@@ -1,0 +1,138 @@
+"""What the verbs of this room share: how they end, print and reach the server. Nothing heavy is loaded here."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import NoReturn, ParamSpec
+
+import click
+
+from server import client_settings
+from server.client import Client, ClientError, Json, ProblemError
+
+P = ParamSpec("P")
+
+#: HTTP status of a refusal -> exit code; others are 3
+EXIT_OF_STATUS = {400: 2, 413: 2, 422: 2, 403: 1, 404: 1, 409: 1}
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.2 on
+    """Seconds, typed as 45, 90s, 5m or 24h."""
+
+    name = "time"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds, or a usage error that says what would be understood."""
+        from qualify import quantities
+
+        try:
+            return quantities.duration_s(str(value))
+        except quantities.QuantityError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """Bytes, typed as 512MiB or 16 GB."""
+
+    name = "size"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Bytes, or a usage error that says what would be understood."""
+        from qualify import quantities
+
+        try:
+            return quantities.size_bytes(str(value))
+        except quantities.QuantityError as error:
+            self.fail(str(error), param, ctx)
+
+
+def say(sentence: str) -> None:
+    """A word on stderr; nobody need be listening."""
+    with contextlib.suppress(OSError, ValueError):
+        click.echo(f"gridmark: {sentence}", err=True)
+
+
+def fail(sentence: str, code: int = 3) -> NoReturn:
+    """End with one sentence on stderr."""
+    say(sentence)
+    sys.exit(code)
+
+
+def connect(role: str = "renter") -> Client:
+    """A client of the server that the environment or the data folder names, with the token of a role."""
+    return Client(client_settings.load(os.environ, role))
+
+
+def guarded(command: Callable[P, None]) -> Callable[P, None]:
+    """End `command` with one sentence and the right exit code whatever the server, the network or stdout does."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except ProblemError as error:
+            fail(worded(error), EXIT_OF_STATUS.get(error.status, 3))
+        except ClientError as error:
+            fail(
+                f"{error}; start one with `gridmark up`, or name yours in GRIDMARK_SERVER"
+                if error.nowhere
+                else str(error)
+            )
+        except KeyboardInterrupt:
+            fail("interrupted", 130)
+
+    return run
+
+
+def worded(error: ProblemError) -> str:
+    """A refusal as a sentence, with what to do where we know."""
+    if error.status == 401:
+        return f"{error}; set GRIDMARK_TOKEN to a token of this server (`gridmark up` prints one)"
+    return str(error)
+
+
+@contextlib.contextmanager
+def printing() -> Iterator[None]:
+    """Ends the process where stdout takes nothing: quietly when its reader left, with a sentence otherwise."""
+    if sys.stdout is None or sys.stdout.closed:
+        fail("stdout is closed: nothing could be printed; open it or redirect it to a file")
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        silence()
+        sys.exit(3)
+    except OSError as error:
+        silence()
+        fail(f"cannot write to stdout: {error.strerror or error}")
+
+
+def silence() -> None:
+    """Let what is still buffered go nowhere, so that the interpreter does not stumble over it when it ends."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def print_json(document: object) -> None:
+    """One JSON document on stdout."""
+    with printing():
+        click.echo(json.dumps(document, indent=2))
+
+
+def pages(client: Client, path: str, limit: int | None, **query: object) -> Iterator[Json]:
+    """The items of a list that comes in pages, up to `limit` of them."""
+    cursor: str | None = None
+    left = limit
+    while left is None or left > 0:
+        page = client.get(path, **query, cursor=cursor, limit=None if left is None else min(left, 200))
+        items = page["items"]
+        yield from items if left is None else items[:left]
+        cursor = page.get("next_cursor")
+        if cursor is None or not items:
+            return
+        left = None if left is None else left - len(items)

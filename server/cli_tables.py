@@ -1,0 +1,81 @@
+"""Tables for a terminal: one row a line, nothing said by colour alone, text of strangers made harmless."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Literal, NoReturn
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from reports.units import plain
+
+#: a row is never cut where no terminal shows it: the next program reads it
+WIDE = 1000
+TONES = {"good": "green", "warn": "yellow", "bad": "red", "muted": "dim", "": ""}
+Cell = str | tuple[str, str]  #: a text, or a text and its tone
+
+
+class _Console(Console):
+    """A console that leaves a lost reader to the command; rich would end the process with exit code 1."""
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Raise what rich caught."""
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
+def stdout_console() -> Console:
+    """For stdout; a letter that its encoding lacks becomes "?"."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    return _Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+
+
+def table(
+    titles: Sequence[str],
+    rows: Iterable[Sequence[Cell]],
+    *,
+    right: Sequence[str] = (),
+    stretch: str | None = None,
+) -> None:
+    """Print a table on stdout.
+
+    Args:
+        right: titles of the columns that are aligned to the right.
+        stretch: the column that is cut first where the terminal is narrow.
+    """
+    made = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
+    for title in titles:
+        justify: Literal["left", "right"] = "right" if title in right else "left"
+        cut = title == stretch
+        made.add_column(title, justify=justify, no_wrap=True, overflow="ellipsis", min_width=8 if cut else len(title))
+        if cut:
+            made.columns[-1].ratio = 1 if sys.stdout.isatty() else None
+    for row in rows:
+        made.add_row(*(_cell(cell) for cell in row))
+    stdout_console().print(made)
+
+
+def heading(text: str) -> None:
+    """Print the title of what follows."""
+    stdout_console().print(Text(f"\n{text}", style="bold"))
+
+
+def facts(pairs: Iterable[tuple[str, Cell]]) -> None:
+    """Print a list of facts on stdout, their names in a column of their own."""
+    made = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    made.add_column(style="dim", no_wrap=True)
+    made.add_column(overflow="fold")
+    for name, cell in pairs:
+        made.add_row(name, _cell(cell))
+    stdout_console().print(made)
+
+
+def _cell(cell: Cell) -> Text:
+    text, tone = (cell, "") if isinstance(cell, str) else cell
+    return Text(plain(text), style=TONES[tone])

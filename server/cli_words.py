@@ -1,0 +1,95 @@
+"""Money, ages and states as a terminal shows them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from reports import units
+
+#: states of jobs and nodes -> how they are coloured
+TONES = {
+    "done": "good",
+    "active": "good",
+    "ready": "good",
+    "backoff": "warn",
+    "degraded": "warn",
+    "draining": "warn",
+    "failed": "bad",
+    "expired": "bad",
+    "quarantined": "bad",
+    "offline": "bad",
+    "queued": "muted",
+    "cancelled": "muted",
+    "new": "muted",
+    "qualifying": "muted",
+    "retired": "muted",
+}
+
+
+def toned(state: str) -> tuple[str, str]:
+    """A state with its tone."""
+    return state, TONES.get(state, "")
+
+
+def money(micro_dollars: float | None) -> str:
+    """Micro-dollars as "$2.50"; below a cent as many digits as it takes."""
+    if micro_dollars is None:
+        return units.UNKNOWN
+    dollars = micro_dollars / 1e6
+    return f"${dollars:,.2f}" if dollars == 0 or abs(dollars) >= 0.1 else f"${dollars:.3g}"
+
+
+def age(unix_ms: int | None, now_ms: int) -> str:
+    """How long ago: "5 s", "12 min", "3 h", "2 d"; a clock ahead of ours makes it "0 s"."""
+    if unix_ms is None:
+        return units.UNKNOWN
+    seconds = max(0, now_ms - unix_ms) // 1000
+    if seconds < 120:
+        return f"{seconds} s"
+    if seconds < 2 * 3600:
+        return f"{seconds // 60} min"
+    return f"{seconds // 3600} h" if seconds < 48 * 3600 else f"{seconds // 86400} d"
+
+
+def exit_code(code: int | None) -> str:
+    """An exit code, with its signal: "0", "137 (signal 9)"; nothing where there is none yet."""
+    if code is None:
+        return ""
+    return f"{code} (signal {code - 128})" if 128 < code < 193 else str(code)
+
+
+def moment(unix_ms: int | None) -> str:
+    """A moment in local time, to the second: "2026-08-01 11:45:03"."""
+    if unix_ms is None:
+        return units.UNKNOWN
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(unix_ms / 1000))
+
+
+def between_s(began_ms: int | None, ended_ms: int | None) -> float | None:
+    """Seconds between two moments; None where one is unknown."""
+    return None if began_ms is None or ended_ms is None else (ended_ms - began_ms) / 1000
+
+
+def inline(value: object) -> str:
+    """A value of an event or a reason on one line: {"a": 1.0, "b": [2, 3]} gives "a: 1, b: 2, 3"."""
+    match value:
+        case None:
+            return units.UNKNOWN
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:.4g}"
+        case dict():
+            return ", ".join(f"{name}: {inline(one)}" for name, one in value.items())
+        case list() | tuple():
+            return ", ".join(inline(one) for one in value)
+        case _:
+            return str(value)
+
+
+def event(found: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    """When, what, who, and the rest of an event."""
+    about = {name: found[name] for name in ("job", "node", "token") if found[name] is not None}
+    return moment(found["at_ms"]), found["kind"], found["actor"], inline({**about, **found["data"]})
