@@ -81,7 +81,7 @@ def summarise(report: Report, reference: Reference | None = None) -> ReportSumma
     measurements = {m.key: m for m in report.measurements}
     began_s = report.started_unix_s
     worked_out = score(
-        node, measurements, reference or _installed(), now_unix_s=began_s, measured_unix_s=began_s
+        node, measurements, reference or installed_reference(), now_unix_s=began_s, measured_unix_s=began_s
     ).capability
     order = {"failure": 0, "warning": 1, "info": 2}
     remarks = [Remark(code=f.code, severity=f.severity, text=f.text, remedy=f.remedy) for f in report.findings]
@@ -140,8 +140,11 @@ def impossible(report: Report, reference: Reference) -> str | None:
     arithmetic must not exceed 103 % of what the node's cores can do at the fastest clock that was seen anywhere in it.
     """
     for measurement in report.measurements:
+        known = reference.figures.get(measurement.key)
         if measurement.status == "ok" and (reason := _nonsense(measurement)):
             return f"{measurement.key} {reason}"
+        if measurement.status == "ok" and known is not None and known.unit != measurement.unit:
+            return f"{measurement.key} is in {measurement.unit}, wanted {known.unit}"
     return next(_beyond_peak(report, reference), None)
 
 
@@ -232,5 +235,6 @@ def known_benches() -> Mapping[str, Bench]:
 
 
 @cache
-def _installed() -> Reference:
+def installed_reference() -> Reference:
+    """The table installed with this package, read once."""
     return load()

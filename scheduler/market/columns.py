@@ -1,0 +1,49 @@
+"""What a query is asked of: columns with one place per node."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Numbers = NDArray[np.float64] | NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """A column of texts as codes into a table whose first text is "", the unknown one."""
+
+    codes: NDArray[np.int32]
+    values: Sequence[str]  #: code -> text
+    folded: Sequence[str]  #: code -> text without regard to case
+
+    def holding(self, codes: Sequence[int]) -> Mask:
+        """The places that hold one of `codes`."""
+        wanted = np.zeros(len(self.values), dtype=np.bool_)
+        wanted[np.asarray(codes, dtype=np.intp)] = True
+        return wanted[self.codes]
+
+
+class Columns(Protocol):
+    """Nodes as columns of one length; NaN is an unknown number."""
+
+    @property
+    def size(self) -> int:
+        """Places in every column."""
+        ...
+
+    def numbers(self, column: str) -> Numbers:
+        """A column of numbers; all NaN when nobody has such a figure."""
+        ...
+
+    def truths(self, column: str) -> Mask:
+        """A column of truths."""
+        ...
+
+    def texts(self, column: str) -> Texts:
+        """A column of texts."""
+        ...

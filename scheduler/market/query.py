@@ -1,0 +1,117 @@
+"""The offers' language: typed fields and units, `and or not ( )`, comparisons, arithmetic, `in`, p05, p95 and age.
+
+    gpu = "H100 SXM" and count >= 8 and p05(matmul.bf16) >= 600 TFLOP/s and age(memory.triad) < 6h and price < 2.50 $/h
+
+- Fields are those of `Fields`; `~` looks for a text in a text, and texts are compared without regard to case.
+- Every number has a dimension; what has none in common is neither compared nor added. Money is $, a price $/h.
+- p05(x) is a figure's pessimistic end: the low end of its 95 % interval, or for times and losses, where less is better,
+  the high end. p95(x) is the other end. age(x) is how long ago x was measured.
+- What is unknown never matches, under `not` neither (three-valued logic, see evaluate.py).
+- A minus after a name with a point wants a space before it: capability.cpu-inference is one name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.market.check import check, check_condition
+from scheduler.market.columns import Columns, Mask
+from scheduler.market.errors import QueryError
+from scheduler.market.evaluate import Evaluator, columns_of
+from scheduler.market.explain import Explanation, explain
+from scheduler.market.fields import Fields
+from scheduler.market.parse import read
+from scheduler.market.syntax import Expression, Name, Negative, names, show
+
+__all__ = ["Explanation", "Query", "QueryError", "Sorting", "parse", "parse_sorting"]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A condition on nodes, checked."""
+
+    tree: Expression
+    fields: Fields
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The fields it names."""
+        return names(self.tree)
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """The columns an answer needs."""
+        return columns_of(self.tree, self.fields)
+
+    def mask(self, columns: Columns, now_ms: int) -> Mask:
+        """Where it certainly holds."""
+        found = Evaluator(columns, self.fields, now_ms).condition(self.tree).yes
+        return np.broadcast_to(found, columns.size)
+
+    def explain(self, columns: Columns, now_ms: int, base_mask: Mask) -> Explanation:
+        """Which of its conditions rejects how many of the nodes in `base_mask`, and the smallest way out."""
+        return explain(self.tree, Evaluator(columns, self.fields, now_ms), base_mask)
+
+    def __str__(self) -> str:
+        """The query as text."""
+        return show(self.tree)
+
+
+@dataclass(frozen=True, slots=True)
+class Sorting:
+    """What nodes are sorted by: a number or a text, the lowest first unless it descends."""
+
+    tree: Expression
+    fields: Fields
+    is_text: bool
+    descends: bool
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The fields it names."""
+        return names(self.tree)
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """The columns it needs."""
+        return columns_of(self.tree, self.fields)
+
+    def keys(self, columns: Columns, now_ms: int) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+        """A number per node, NaN where it is unknown; of a text its rank among the words, which else are empty."""
+        evaluator = Evaluator(columns, self.fields, now_ms)
+        if not (self.is_text and isinstance(self.tree, Name)):
+            return np.broadcast_to(evaluator.number(self.tree), columns.size), ()
+        texts = evaluator.texts(self.tree)
+        words = tuple(sorted({word for word in texts.values if word}))
+        rank_of = {word: rank for rank, word in enumerate(words)}
+        ranks = np.array([rank_of.get(word, np.nan) for word in texts.values], dtype=np.float64)
+        return ranks[texts.codes], words
+
+
+def parse(text: str, fields: Fields) -> Query:
+    """Read a query.
+
+    Raises:
+        QueryError: what is wrong, where, and what was probably meant; nothing else is ever raised.
+    """
+    tree = read(text)
+    check_condition(tree, fields)
+    return Query(tree, fields)
+
+
+def parse_sorting(text: str, fields: Fields) -> Sorting:
+    """Read what to sort by: a field, any number such as price / count, or either behind a minus, the highest first.
+
+    Raises:
+        QueryError: what is wrong, where, and what was probably meant.
+    """
+    tree = read(text)
+    descends = isinstance(tree, Negative)
+    inner = tree.operand if isinstance(tree, Negative) else tree
+    kind = check(inner, fields).kind
+    if kind == "truth" or (kind == "text" and not isinstance(inner, Name)):
+        raise QueryError("wanted a field or a number to sort by, such as price or -p05(matmul.fp32)", position=inner.at)
+    return Sorting(inner, fields, is_text=kind == "text", descends=descends)

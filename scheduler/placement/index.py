@@ -1,0 +1,272 @@
+"""The market's nodes as numpy columns that follow the book: what is offered, and what of it is free.
+
+The index hears of every change as the book makes it, before it is committed and again when it is undone, so that a
+placement counts for the next one of the same batch. Another thread therefore may see a change that is taken back a few
+milliseconds later: good enough for an offer, which is no promise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from scheduler.lifecycle import Standing, is_live, shown
+from scheduler.market.fields import AT_MS, HIGH, LOW, REPORTED_MS, Fields
+from scheduler.placement.table import Live, Snapshot, Table
+from scheduler.records import Attempt, Figure, MarketNode, Resources
+
+WHOLE_GPU_MILLI = 1000
+#: figures there may be a column for; benchmarks name some dozens, and a pair of GPUs one each
+MAX_FIGURES = 1000
+
+_INTEGERS: Mapping[str, Callable[[MarketNode], int]] = {
+    "id": lambda node: node.id,
+    "gpus": lambda node: len(node.capacity.gpu_milli),
+    "vram_bytes": lambda node: node.vram_bytes,
+    "cpu_milli": lambda node: node.capacity.cpu_milli,
+    "memory_bytes": lambda node: node.capacity.memory_bytes,
+    "disk_bytes": lambda node: node.capacity.disk_bytes,
+    "price_uh": lambda node: node.price_uh,
+}
+#: what attempts leave; kept by additions and subtractions
+FREE = ("cpu_milli_free", "memory_bytes_free", "disk_bytes_free", "gpus_free", "gpu_milli_free", "gpu_milli_free_most")
+_FLOATS: Mapping[str, Callable[[MarketNode], float | None]] = {
+    "health": lambda node: node.health,
+    REPORTED_MS: lambda node: node.reported_ms,
+}
+_TRUTHS: Mapping[str, Callable[[MarketNode], bool]] = {
+    "held": lambda node: node.id > 0,
+    "online": lambda node: node.online,
+    "draining": lambda node: node.draining,
+    "shares_gpus": lambda node: node.shares_gpus,
+    "admitted": lambda node: node.standing in (Standing.READY, Standing.DEGRADED),
+}
+_TEXTS: Mapping[str, Callable[[MarketNode], str]] = {
+    "name": lambda node: node.name,
+    "model": lambda node: node.model,
+    "gpu": lambda node: node.model if node.capacity.gpu_milli else "",
+    "kind": lambda node: node.device_kind,
+    "region": lambda node: node.region,
+    "state": lambda node: shown(node.standing, online=node.online, draining=node.draining),
+}
+
+
+class Index:
+    """Follows the book (as its Watcher) and answers in columns; only the book's thread changes it."""
+
+    def __init__(self) -> None:
+        self._table = Table()
+        self._slots: dict[int, int] = {}
+        self._nodes: list[MarketNode | None] = []  #: by slot
+        self._gpu_free: list[list[int]] = []  #: by slot: thousandths left of each GPU
+        self._given_up: list[int] = []  #: slots of nodes whose addition was undone
+        self._attempts: dict[int, dict[int, Attempt]] = {}  #: node -> token -> live attempt
+        self._units: dict[str, str] = {}  #: figure -> unit
+        self._fields: Fields | None = None
+        for name in (*_INTEGERS, *FREE, "changed"):
+            self._table.add_column(name, np.int64)
+        for name in _FLOATS:
+            self._table.add_column(name, np.float64, np.nan)
+        for name in _TRUTHS:
+            self._table.add_column(name, np.bool_, False)
+        for name in _TEXTS:
+            self._table.add_text_column(name)
+
+    @property
+    def version(self) -> int:
+        """Raised by every change; the column `changed` holds, per node, the version of its last one."""
+        return self._table.version
+
+    @property
+    def fields(self) -> Fields:
+        """What a query may name now; the same object until a new figure, profile or executor appears."""
+        fields = self._fields
+        if fields is None:
+            with self._table.lock:
+                columns = self._table.names
+                fields = self._fields = Fields(
+                    figures=dict(self._units),
+                    capabilities=[
+                        name.removeprefix("capability.") for name in columns if name.startswith("capability.")
+                    ],
+                    executors=[name.removeprefix("executor.") for name in columns if name.startswith("executor.")],
+                )
+        return fields
+
+    @property
+    def live(self) -> Live:
+        """All columns as they stand, for the book's thread, until the next change."""
+        return self._table.live()
+
+    def snapshot(self, columns: Iterable[str]) -> Snapshot:
+        """Some columns at one moment, for any thread."""
+        return self._table.snapshot(columns)
+
+    def nodes_at(self, slots: Iterable[int]) -> list[MarketNode | None]:
+        """The rows at these places, as they stand now, for any thread."""
+        with self._table.lock:
+            return [self._nodes[slot] for slot in slots]
+
+    def gpus_free_at(self, slot: int) -> tuple[int, ...]:
+        """Thousandths left of each GPU of the node at `slot`."""
+        return tuple(self._gpu_free[slot])
+
+    def slot_of(self, node: int) -> int | None:
+        """The place of a node in every column; None for one the index does not hold."""
+        return self._slots.get(node)
+
+    def changed(self, before: object | None, after: object | None) -> None:
+        """A row was added, replaced, or its addition undone; rows that are neither nodes nor attempts say nothing."""
+        match after if after is not None else before:
+            case MarketNode(id=node):
+                with self._table.lock:
+                    self._node_changed(node, before, after)
+            case Attempt():
+                with self._table.lock:
+                    self._attempt_changed(before, after)
+            case _:
+                pass
+
+    def _node_changed(self, node: int, before: Any, after: Any) -> None:
+        slot = self._slots.get(node)
+        if after is None:
+            if slot is not None:
+                self._give_up(node, slot)
+            return
+        if slot is None:
+            slot, before = self._take(node), None
+        version = self._table.version
+        self._nodes[slot] = after
+        self._set_plain(slot, after)
+        self._set_executors(slot, before.executors if before else (), after.executors)
+        if before is None or before.figures is not after.figures:
+            self._set_figures(slot, before.figures if before else {}, after.figures)
+        if before is None or before.capability is not after.capability:
+            self._set_capability(slot, before.capability if before else {}, after.capability)
+        if before is None or before.capacity != after.capacity:
+            self._count_free(slot, after)
+        self._stamp(slot, version)
+
+    def _set_plain(self, slot: int, node: MarketNode) -> None:
+        for name, number in _INTEGERS.items():
+            self._table.set(name, slot, number(node))
+        for name, maybe in _FLOATS.items():
+            value = maybe(node)
+            self._table.set(name, slot, np.nan if value is None else value)
+        for name, truth in _TRUTHS.items():
+            self._table.set(name, slot, truth(node))
+        for name, text in _TEXTS.items():
+            self._table.set_text(name, slot, text(node))
+
+    def _stamp(self, slot: int, version: int) -> None:
+        if self._table.version != version:
+            self._table.set("changed", slot, self._table.version + 1)
+
+    def _take(self, node: int) -> int:
+        if self._given_up:
+            slot = self._given_up.pop()
+        else:
+            slot = len(self._nodes)
+            self._nodes.append(None)
+            self._gpu_free.append([])
+            self._table.grow(slot + 1)
+        self._slots[node] = slot
+        return slot
+
+    def _give_up(self, node: int, slot: int) -> None:
+        del self._slots[node]
+        self._nodes[slot] = None
+        self._gpu_free[slot] = []
+        self._table.clear(slot)
+        self._given_up.append(slot)
+
+    def _set_executors(self, slot: int, before: tuple[str, ...], after: tuple[str, ...]) -> None:
+        for name in {*before, *after}:
+            column = f"executor.{name}"
+            self._ensure(column, np.bool_, False)
+            self._table.set(column, slot, name in after)
+
+    def _set_capability(self, slot: int, before: Mapping[str, float], after: Mapping[str, float]) -> None:
+        for profile in {*before, *after}:
+            column = f"capability.{profile}"
+            self._ensure(column, np.float64, np.nan)
+            self._table.set(column, slot, after.get(profile, np.nan))
+
+    def _set_figures(self, slot: int, before: Mapping[str, Figure], after: Mapping[str, Figure]) -> None:
+        for key in {*before, *after}:
+            figure = after.get(key)
+            if figure is not None and not self._admit(key, figure.unit):
+                figure = None
+            if key not in self._units:
+                continue
+            self._table.set(key, slot, figure.value if figure else np.nan)
+            ends = ((LOW, figure.low if figure else None), (HIGH, figure.high if figure else None))
+            for suffix, end in ends:
+                self._table.set(f"{key}{suffix}", slot, np.nan if end is None else end)
+            self._table.set(f"{key}{AT_MS}", slot, figure.at_ms if figure else np.nan)
+
+    def _admit(self, key: str, unit: str) -> bool:
+        """Whether a figure has a column, made for it if need be; one in another unit than the first has none."""
+        if key not in self._units:
+            if len(self._units) >= MAX_FIGURES:
+                return False
+            self._units[key] = unit
+            for suffix in ("", LOW, HIGH, AT_MS):
+                self._ensure(f"{key}{suffix}", np.float64, np.nan)
+        return self._units[key] == unit
+
+    def _ensure(self, column: str, kind: type, empty: float | bool) -> None:
+        if column not in self._table:
+            self._table.add_column(column, kind, empty)
+            self._fields = None
+
+    def _attempt_changed(self, before: Any, after: Any) -> None:
+        old = before if before is not None and is_live(before.state) else None
+        new = after if after is not None and is_live(after.state) else None
+        if old is not None:
+            self._attempts.get(old.node, {}).pop(old.token, None)
+        if new is not None:
+            self._attempts.setdefault(new.node, {})[new.token] = new
+        if old and new and (old.node, old.gpus, old.resources) == (new.node, new.gpus, new.resources):
+            return
+        version = self._table.version
+        for attempt, sign in ((old, 1), (new, -1)):
+            slot = self._slots.get(attempt.node) if attempt else None
+            if attempt is not None and slot is not None:
+                self._occupy(slot, attempt.resources, attempt.gpus, sign)
+                self._stamp(slot, version)
+
+    def _count_free(self, slot: int, node: MarketNode) -> None:
+        """Everything of a node's capacity, less what its live attempts hold."""
+        capacity = node.capacity
+        self._gpu_free[slot] = list(capacity.gpu_milli)
+        self._table.set("cpu_milli_free", slot, capacity.cpu_milli)
+        self._table.set("memory_bytes_free", slot, capacity.memory_bytes)
+        self._table.set("disk_bytes_free", slot, capacity.disk_bytes)
+        self._count_gpus(slot)
+        for attempt in self._attempts.get(node.id, {}).values():
+            self._occupy(slot, attempt.resources, attempt.gpus, -1)
+
+    def _occupy(self, slot: int, resources: Resources, gpus: tuple[int, ...], sign: int) -> None:
+        """Take resources (sign -1) or give them back (+1)."""
+        table = self._table
+        for column, amount in (
+            ("cpu_milli_free", resources.cpu_milli),
+            ("memory_bytes_free", resources.memory_bytes),
+            ("disk_bytes_free", resources.disk_bytes),
+        ):
+            table.set(column, slot, int(table.get(column)[slot]) + sign * amount)
+        free = self._gpu_free[slot]
+        for gpu in gpus:
+            if gpu < len(free):  # a node may have come back with fewer
+                free[gpu] += sign * (resources.gpu_milli or WHOLE_GPU_MILLI)
+        if gpus:
+            self._count_gpus(slot)
+
+    def _count_gpus(self, slot: int) -> None:
+        free = self._gpu_free[slot]
+        self._table.set("gpus_free", slot, sum(milli >= WHOLE_GPU_MILLI for milli in free))
+        self._table.set("gpu_milli_free", slot, sum(free))
+        self._table.set("gpu_milli_free_most", slot, max(free, default=0))
