@@ -14,6 +14,8 @@ from scheduler.store.statement import translated
 BUSY_TIMEOUT_S = 5.0
 #: pages of the write-ahead log after which it is copied back: 4 KiB each, 16 MiB
 CHECKPOINT_PAGES = 4_000
+#: what is kept of the log's file after a long reader let it grow
+LOG_KEPT_BYTES = 64 << 20
 MMAP_BYTES = 256 << 20
 CACHED_STATEMENTS = 256
 
@@ -70,6 +72,7 @@ def connect_writer(path: Path) -> sqlite3.Connection:
             db.execute("pragma foreign_keys = on")
             db.execute("pragma recursive_triggers = on")  # so that `insert or replace` cannot pass for a delete
             db.execute(f"pragma wal_autocheckpoint = {CHECKPOINT_PAGES}")
+            db.execute(f"pragma journal_size_limit = {LOG_KEPT_BYTES}")
     except StoreError:
         db.close()
         raise

@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 from scheduler.store.durable import sync_folder
 from scheduler.store.errors import StoreError
+from scheduler.store.keep import Keep
 from scheduler.store.logs import Logs
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -66,15 +67,6 @@ class BlobWriter:
     def stored(self) -> Stored:
         """What was written so far, by its digest."""
         return Stored(sha256=self._digest.hexdigest(), size_bytes=self.size_bytes)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Keep:
-    """What rows still refer to (Reader.kept)."""
-
-    blobs: frozenset[str]  #: by SHA-256
-    tokens: frozenset[int]  #: attempts whose logs are kept
-    reports: frozenset[str]  #: by id
 
 
 class Files:

@@ -35,6 +35,7 @@ update node set
     figures = :figures, capability = :capability, health = :health, report_id = :report_id, reported_ms = :reported_ms
 where id = :id and report_id = :was_report_id
 """
+_RAISE_EPOCHS = "update node set epoch = epoch + :by"
 _SELECT = "select * from node"
 
 
@@ -61,6 +62,11 @@ def update(db: sqlite3.Connection, before: MarketNode, after: MarketNode) -> Non
     if _report_of(before) != _report_of(after):
         measured = {"id": after.id, "was_report_id": before.report_id, **_measured(after)}
         update_one(db, _UPDATE_MEASURED, measured, f"node {after.id}")
+
+
+def raise_epochs(db: sqlite3.Connection, by: int) -> None:
+    """Make every agent register anew (backup.py)."""
+    db.execute(_RAISE_EPOCHS, {"by": by})
 
 
 def every(db: sqlite3.Connection) -> Iterator[MarketNode]:

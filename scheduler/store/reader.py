@@ -12,9 +12,10 @@ from pathlib import Path
 
 from scheduler.lifecycle import JobState
 from scheduler.records import Account, Attempt, Blob, Event, Figure, Job, ReportEntry, Result
-from scheduler.store import accounts, attempts, history, jobs
+from scheduler.store import accounts, attempts, history, jobs, keep
 from scheduler.store.connection import connect_reader
 from scheduler.store.errors import StoreError
+from scheduler.store.keep import Keep
 from scheduler.store.statement import translated
 
 LIMIT_MAX = 1_000  #: rows of one answer
@@ -129,10 +130,20 @@ class Reader:
         with self._connection() as db:
             return accounts.blob(db, owner, sha256)
 
+    def blob_bytes(self, owner: int) -> int:
+        """How much this owner's uploads are together."""
+        with self._connection() as db:
+            return accounts.blob_bytes(db, owner)
+
     def secrets(self, job: int) -> dict[str, bytes]:
         """A live job's secrets by name, sealed (Store.sealer opens them); none once it has ended."""
         with self._connection() as db:
             return history.secrets(db, job)
+
+    def kept(self) -> Keep:
+        """What rows refer to, for Files.prune: uploads, artifacts, live jobs' checkpoints, logs, reports."""
+        with self.snapshot(), self._connection() as db:
+            return Keep(blobs=keep.blobs(db), tokens=keep.tokens(db), reports=keep.reports(db))
 
     def close(self) -> None:
         """Close the connections; nobody may be reading."""

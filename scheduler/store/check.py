@@ -1,0 +1,149 @@
+"""Whether the database can be believed: what its own rules cannot say, recomputed from the rows.
+
+`gridmark serve` looks before it serves; an operator looks when in doubt. Each problem is one sentence.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from scheduler.records import Attempt, Capacity, MarketNode
+from scheduler.store import attempts, nodes
+from scheduler.store.connection import connect_reader
+from scheduler.store.errors import StoreError
+from scheduler.store.statement import translated
+
+#: problems that are listed of one kind
+SHOWN = 20
+
+_INTEGRITY = "pragma integrity_check"
+_FOREIGN_KEYS = "pragma foreign_key_check"
+_SCHEMA_GUARDS = "select count(*) from sqlite_schema where name in ('one_live', 'event_is_not_changed')"
+_TWO_LIVE = "select job, count(*) as live from attempt where state < 10 group by job having count(*) > 1"
+_ACTIVE_WITHOUT = """
+select job.id, job.token from job left join attempt on attempt.token = job.token and attempt.job = job.id
+where job.state = 3 and (attempt.token is null or attempt.state >= 10)
+"""
+_LIVE_WITHOUT = """
+select attempt.token, attempt.job from attempt join job on job.id = attempt.job
+where attempt.state < 10 and (job.state <> 3 or job.token <> attempt.token)
+"""
+_ATTEMPT_COUNTS = """
+select job.id, job.attempts, count(attempt.token) as found from job left join attempt on attempt.job = job.id
+group by job.id having job.attempts <> count(attempt.token)
+"""
+_DONE_WITHOUT = """
+select job.id from job left join result on result.job = job.id where job.state = 10 and result.job is null
+"""
+_ORPHANED_RESULTS = """
+select result.job, result.token from result
+left join job on job.id = result.job
+left join attempt on attempt.token = result.token and attempt.job = result.job
+where attempt.token is null or attempt.state < 10 or job.state < 10
+"""
+_SPENT_SECRETS = "select distinct job from secret join job on job.id = secret.job where job.state >= 10"
+_COUNTERS = """
+select key, value, used from (
+    select 'node' as key, (select max(id) from node) as used
+    union all select 'job', (select max(id) from job)
+    union all select 'token', (select max(token) from attempt)
+    union all select 'event', (select max(seq) from event)
+    union all select 'account', (select max(id) from account)
+) left join meta using (key)
+where value is null or value <= used
+"""
+
+
+def check(path: Path, *, deep: bool = True) -> list[str]:
+    """Everything that is wrong with the database at `path`, as of one moment; it may be in use.
+
+    Args:
+        deep: also look at every page and index (about a second for each GiB); without it only at what the rows say.
+
+    Raises:
+        StoreError: there is no database to look at.
+    """
+    if not path.is_file():
+        raise StoreError(f"there is no database {path}")
+    try:
+        with translated(f"checking {path}"), contextlib.closing(connect_reader(path)) as db:
+            db.execute("begin")
+            return [problem for kind in _problems(db, deep=deep) for problem in _shortened(kind)]
+    except StoreError as error:  # so damaged that it cannot even be looked at
+        return [str(error)]
+
+
+def _problems(db: sqlite3.Connection, *, deep: bool) -> Iterator[list[str]]:
+    if deep:
+        yield [f"the file is damaged: {row[0]}" for row in db.execute(_INTEGRITY) if row[0] != "ok"]
+        yield [
+            f"a row of {row['table']} names a {row['parent']} that does not exist" for row in db.execute(_FOREIGN_KEYS)
+        ]
+    if db.execute(_SCHEMA_GUARDS).fetchone()[0] != 2:
+        yield ["the schema lacks the guards against two live attempts or changed events"]
+    yield [f"job {row['job']} has {row['live']} live attempts" for row in db.execute(_TWO_LIVE)]
+    yield [
+        f"job {row['id']} is active, and its attempt {row['token']} is not live" for row in db.execute(_ACTIVE_WITHOUT)
+    ]
+    yield [
+        f"attempt {row['token']} is live, and job {row['job']} knows nothing of it" for row in db.execute(_LIVE_WITHOUT)
+    ]
+    yield [
+        f"job {row['id']} counts {row['attempts']} attempts, there are {row['found']}"
+        for row in db.execute(_ATTEMPT_COUNTS)
+    ]
+    yield [f"job {row['id']} is done and has no result" for row in db.execute(_DONE_WITHOUT)]
+    yield [
+        f"the result of job {row['job']} comes from attempt {row['token']}, which did not end it"
+        for row in db.execute(_ORPHANED_RESULTS)
+    ]
+    yield [f"job {row['job']} has ended, and its secrets are still there" for row in db.execute(_SPENT_SECRETS)]
+    yield [
+        f"the next {row['key']} would be {row['value']}, and {row['used']} is used already"
+        for row in db.execute(_COUNTERS)
+    ]
+    yield _overfilled(db)
+
+
+def _overfilled(db: sqlite3.Connection) -> list[str]:
+    """Nodes that were given more work than they have room for."""
+    of_node: dict[int, list[Attempt]] = {}
+    for attempt in attempts.live(db):
+        of_node.setdefault(attempt.node, []).append(attempt)
+    return [
+        f"node {node.id}: its live attempts hold {what}"
+        for node in nodes.every(db)
+        if _placed_by(node, held := of_node.get(node.id, []))
+        for what in _too_much(node.capacity, held)
+    ]
+
+
+def _placed_by(node: MarketNode, held: list[Attempt]) -> bool:
+    """Whether the newest placement knew the newest report; one that came later may find less than is held."""
+    return bool(held) and max(attempt.placed_ms for attempt in held) >= (node.reported_ms or 0)
+
+
+def _too_much(capacity: Capacity, held: list[Attempt]) -> Iterator[str]:
+    for name in ("cpu_milli", "memory_bytes", "disk_bytes"):
+        taken, there = sum(getattr(attempt.resources, name) for attempt in held), getattr(capacity, name)
+        if taken > there:
+            yield f"{taken} {name} of {there}"
+    gpus: Counter[int] = Counter()
+    for attempt in held:
+        wanted = attempt.resources.gpus or bool(attempt.resources.gpu_milli)
+        if len(set(attempt.gpus)) != wanted:
+            yield f"{len(set(attempt.gpus))} GPUs for attempt {attempt.token}, which asked for {int(wanted)}"
+        gpus.update(dict.fromkeys(attempt.gpus, attempt.resources.gpu_milli or 1000))
+    for gpu, taken in sorted(gpus.items()):
+        there = capacity.gpu_milli[gpu] if 0 <= gpu < len(capacity.gpu_milli) else 0
+        if taken > there:
+            yield f"{taken} thousandths of GPU {gpu}, which has {there}"
+
+
+def _shortened(problems: list[str]) -> list[str]:
+    more = len(problems) - SHOWN
+    return problems if more <= 0 else [*problems[:SHOWN], f"… and {more} more like the last"]

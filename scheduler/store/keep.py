@@ -1,0 +1,41 @@
+"""Which files rows still refer to; the others can go (Files.prune)."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+# a job that has ended needs neither its inputs nor its checkpoint; what its owner uploaded is the owner's
+_BLOBS = """
+select sha256 from blob
+union select checkpoint_sha256 from job where state < 10 and checkpoint_sha256 is not null
+union select json_extract(input.value, '$.sha256') from job, json_each(job.spec, '$.inputs') as input
+    where job.state < 10
+union select json_extract(artifact.value, '$.sha256') from result, json_each(result.artifacts) as artifact
+"""
+_TOKENS = "select token from attempt"
+_REPORTS = "select id from report"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """What is referred to."""
+
+    blobs: frozenset[str]  #: by SHA-256
+    tokens: frozenset[int]  #: attempts whose logs are kept
+    reports: frozenset[str]  #: by id
+
+
+def blobs(db: sqlite3.Connection) -> frozenset[str]:
+    """Uploads, artifacts, and what live jobs begin from."""
+    return frozenset(row[0] for row in db.execute(_BLOBS))
+
+
+def tokens(db: sqlite3.Connection) -> frozenset[int]:
+    """Every attempt there ever was."""
+    return frozenset(row[0] for row in db.execute(_TOKENS))
+
+
+def reports(db: sqlite3.Connection) -> frozenset[str]:
+    """Every report that was taken."""
+    return frozenset(row[0] for row in db.execute(_REPORTS))
