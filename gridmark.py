@@ -18,12 +18,22 @@ VERBS = {
     "peer": ("qualify.cli:peer", "Be the far end of another machine's network benchmark."),
     "doctor": ("qualify.cli:doctor", "Say what in this installation or machine stands in the way."),
     "report": ("reports.cli:report", "Show, draw and compare reports."),
+    "offers": ("server.cli_offers:offers", "List the nodes that fulfil a query, with their figures."),
     "run": ("server.cli_run:run", "Run a command as a job where it finishes cheapest, and follow it."),
     "ps": ("server.cli_jobs:ps", "List your jobs."),
     "job": ("server.cli_jobs:job", "Show one job in full: attempts, why this node, what happened."),
     "logs": ("server.cli_jobs:logs", "Print what a job wrote."),
     "cancel": ("server.cli_jobs:cancel", "Stop jobs."),
     "get": ("server.cli_get:get", "Fetch what a job left behind."),
+    "nodes": ("server.cli_operator:nodes", "List nodes with their state."),
+    "node": ("server.cli_operator:node", "Show one node in full: figures, terms, findings."),
+    "drain": ("server.cli_operator:drain", "Give nodes no new work."),
+    "retire": ("server.cli_operator:retire", "Take nodes out for good."),
+    "due": ("server.cli_operator:due", "List nodes whose figures are stale; have them measured."),
+    "events": ("server.cli_records:events", "Print who did what, when and why."),
+    "accounts": ("server.cli_records:accounts", "List who may call the server."),
+    "account": ("server.cli_records:account", "Let somebody in, or out."),
+    "backup": ("server.cli_records:backup", "Copy the server's database while it serves."),
 }
 #: packages of the extras, and the extra that brings each
 EXTRA_OF = {

@@ -93,3 +93,40 @@ def event(found: Mapping[str, Any]) -> tuple[str, str, str, str]:
     """When, what, who, and the rest of an event."""
     about = {name: found[name] for name in ("job", "node", "token") if found[name] is not None}
     return moment(found["at_ms"]), found["kind"], found["actor"], inline({**about, **found["data"]})
+
+
+def until(unix_ms: int | None, now_ms: int) -> str:
+    """When something is due: "in 3 h", "since 2 d"."""
+    if unix_ms is None:
+        return units.UNKNOWN
+    return f"since {age(unix_ms, now_ms)}" if unix_ms <= now_ms else f"in {age(2 * now_ms - unix_ms, now_ms)}"
+
+
+def capacity(found: Mapping[str, Any]) -> str:
+    """What a node has: "8 GPUs, 192 CPUs, 2.0 TiB, disk 7.0 TiB"."""
+    gpus = len(found["gpu_milli"])
+    parts = [f"{gpus} GPU{'s' * (gpus != 1)}"] if gpus else []
+    parts += [f"{found['cpu_milli'] / 1000:g} CPUs", units.size(found["memory_bytes"])]
+    return ", ".join([*parts, f"disk {units.size(found['disk_bytes'])}"])
+
+
+def interval(figure: Mapping[str, Any]) -> str:
+    """A figure's 95 % interval, relative to it: "±0.8 %"."""
+    low, high = figure["low"], figure["high"]
+    return units.plus_minus(figure["value"], None if low is None or high is None else (low, high))
+
+
+def figure(found: Mapping[str, Any] | None, now_ms: int) -> str:
+    """A measured figure with its interval and its age: "42.3 GB/s ±0.8 %, 3 h"."""
+    if found is None:
+        return units.UNKNOWN
+    arm = interval(found)
+    value = units.figure(found["value"], found["unit"])
+    return f"{value}{'' if arm == units.UNKNOWN else f' {arm}'}, {age(found['at_ms'], now_ms)}"
+
+
+def share(free_bytes: float, all_bytes: float) -> str:
+    """What is left of a capacity: "12.0/24.0 GiB"."""
+    whole, unit = units.size(all_bytes).rsplit(" ", 1)
+    left = free_bytes / all_bytes * float(whole) if all_bytes else 0.0
+    return f"{left:.0f}/{whole} {unit}" if left == int(left) else f"{left:.1f}/{whole} {unit}"
