@@ -1,0 +1,123 @@
+"""What lies between an agent's requests and the rules: waiting for news, and whose attempt a token is."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from scheduler import lease
+from scheduler.clock import Now
+from scheduler.control import Control
+from scheduler.records import Artifact, Attempt, Job
+from scheduler.wire import Assignment, SyncAnswer, SyncRequest, Wish
+from server.deps import Signed
+from server.notify import heard
+from server.problems import ProblemError
+from server.runtime import Runtime
+
+#: what an agent says of an attempt that will print and leave nothing more
+_ENDED = frozenset({"exited", "timeout"})
+
+
+async def sync(runtime: Runtime, what: Signed, request: SyncRequest) -> SyncAnswer:
+    """Take in what an agent tells; answer at once when there is news, else hold the answer back for a while.
+
+    Raises:
+        Refused: the node has registered anew meanwhile, or is retired.
+        ProblemError: it names artifacts that were not uploaded.
+    """
+    node = what.node.id
+    await _saved(runtime, what, request)
+
+    def tell(control: Control, now: Now) -> tuple[SyncAnswer, bool, int]:
+        answer = control.sync(node, what.epoch, request, now)
+        busy = bool(control.book.tokens_of_node.get(node))
+        return answer, control.has_news(node, answer), lease.poll_ms(len(control.book.nodes), busy=busy)
+
+    def ask(control: Control, now: Now) -> tuple[SyncAnswer, bool]:
+        answer = control.answer(node, what.epoch, now)
+        return answer, control.has_news(node, answer)
+
+    began_s = runtime.sources.monotonic_s()
+    with runtime.nodes.listen(node) as event:
+        answer, news, poll_ms = await runtime.do(tell)
+        until_s = began_s + poll_ms / 1000
+        with runtime.metrics.waiting_syncs.track_inprogress():
+            while request.wait and not news and not runtime.stopping:
+                left_s = until_s - runtime.sources.monotonic_s()
+                if left_s <= 0 or not await heard(event, left_s):
+                    break
+                event.clear()
+                answer, news = await runtime.do(ask)
+    runtime.metrics.syncs.inc()
+    return await runtime.read(_with_secrets, runtime, answer)
+
+
+async def _saved(runtime: Runtime, what: Signed, request: SyncRequest) -> None:
+    """See to it that what ended attempts printed and left is on the disk before their end is committed."""
+    for held in request.held:
+        attempt = runtime.book.attempts.get(held.token)
+        if held.state in _ENDED and attempt is not None and attempt.node == what.node.id:
+            await runtime.read(runtime.files.logs.sync, held.token)
+            if held.artifacts:
+                owner = runtime.book.jobs[attempt.job].owner
+                await runtime.read(_check_artifacts, runtime, owner, held.artifacts)
+
+
+def _check_artifacts(runtime: Runtime, owner: int, artifacts: tuple[Artifact, ...]) -> None:
+    """Only content that came in for this owner may be named: else a digest would open somebody else's."""
+    for one in artifacts:
+        blob = runtime.reader.blob(owner, one.sha256)
+        if blob is None or blob.size_bytes != one.size_bytes:
+            raise ProblemError("conflict", f"artifact {one.sha256} was not uploaded with {one.size_bytes} bytes")
+    if len({one.path for one in artifacts}) < len(artifacts):
+        raise ProblemError("invalid", "two artifacts have the same path")
+
+
+def _with_secrets(runtime: Runtime, answer: SyncAnswer) -> SyncAnswer:
+    """Open the secrets of what is to be run; only the node that holds the current token is answered with them."""
+
+    def opened(assignment: Assignment) -> Assignment:
+        sealed = runtime.reader.secrets(assignment.job)
+        secrets = {name: runtime.sealer.open(assignment.job, name, value) for name, value in sealed.items()}
+        return dataclasses.replace(assignment, secrets=secrets)
+
+    def filled(wish: Wish) -> Wish:
+        if wish.assignment is None or not wish.assignment.spec.secrets:
+            return wish
+        return dataclasses.replace(wish, assignment=opened(wish.assignment))
+
+    return dataclasses.replace(answer, wishes=tuple(filled(wish) for wish in answer.wishes))
+
+
+def live(runtime: Runtime, what: Signed, token: int) -> tuple[Attempt, Job]:
+    """An attempt that this node runs now.
+
+    Raises:
+        ProblemError: it runs none of this token; it may never have, or no longer does.
+    """
+    attempt = runtime.book.attempts.get(token)
+    job = runtime.book.jobs.get(attempt.job) if attempt is not None else None
+    if attempt is None or job is None or attempt.node != what.node.id or job.token != token:
+        raise superseded(token)
+    return attempt, job
+
+
+async def newest(runtime: Runtime, what: Signed, token: int) -> tuple[Attempt, Job]:
+    """An attempt of this node that no other has taken over from, ended or not: what it printed last may come late.
+
+    Raises:
+        ProblemError: there is none of this token.
+    """
+    try:
+        return live(runtime, what, token)
+    except ProblemError:
+        attempt = await runtime.read(runtime.reader.attempt, token)
+        job = await runtime.read(runtime.reader.job, attempt.job) if attempt is not None else None
+    if attempt is None or job is None or attempt.node != what.node.id or job.token != token:
+        raise superseded(token)
+    return attempt, job
+
+
+def superseded(token: int) -> ProblemError:
+    """What is said of a token that is not this node's any more, or never was."""
+    return ProblemError("superseded", f"token {token} is not that of an attempt of this node: nothing of it is kept")

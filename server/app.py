@@ -1,0 +1,107 @@
+"""The application: every route of /v1 over one runtime, what goes around each request, and the OpenAPI document."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from server import problems
+from server.observe import Observed
+from server.routes import accounts, agent, blobs, health, joblogs, jobs, nodes, offers, operate
+from server.runtime import Runtime
+from server.schemas.accounts import AccountDocument
+from server.schemas.agent import RegisterDocument, SyncDocument
+from server.schemas.base import Document
+from server.schemas.job import JobDocument
+from server.schemas.nodes import EnrolDocument
+from server.schemas.views import ProblemView
+from server.settings import Settings
+
+ROUTERS = (
+    jobs.router,
+    joblogs.router,
+    blobs.router,
+    offers.router,
+    nodes.router,
+    agent.router,
+    accounts.router,
+    operate.router,
+    health.router,
+)
+#: bodies that the routes read themselves, which FastAPI therefore does not know
+DOCUMENTS: tuple[type[Document], ...] = (JobDocument, EnrolDocument, AccountDocument, RegisterDocument, SyncDocument)
+_ABOUT = """List, query, place and run on measured nodes.
+
+Errors are problem documents (RFC 9457); their `type` is `/problems/<slug>`. Times are milliseconds of Unix time, money
+is micro-dollars, a GPU or a CPU is counted in thousandths. Lists come in pages: ask again with `cursor=next_cursor`.
+"""
+
+
+def create_app(settings: Settings, runtime: Runtime, *, more: Iterable[APIRouter] = ()) -> FastAPI:
+    """The application over an open runtime; whoever opened it closes it, after the application has ended.
+
+    Args:
+        more: routers beside the API's, the pages; included last.
+    """
+    app = FastAPI(
+        title="gridmark",
+        version="1",
+        description=_ABOUT,
+        lifespan=_lifespan(runtime),
+        redoc_url=None,
+        debug=False,
+        separate_input_output_schemas=False,
+    )
+    del settings  # the runtime carries them
+    app.state.runtime = runtime
+    problems.install(app)
+    for router in (*ROUTERS, *more):
+        app.include_router(router)
+    app.add_middleware(
+        Observed,
+        metrics=runtime.metrics,
+        addresses=runtime.addresses,
+        clock_s=runtime.sources.monotonic_s,
+        new_id=lambda: runtime.sources.random_bytes(8).hex(),
+    )
+    app.openapi = _documented(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
+    return app
+
+
+def _lifespan(runtime: Runtime) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
+    @contextlib.asynccontextmanager
+    async def live(app: FastAPI) -> AsyncIterator[None]:
+        del app
+        runtime.attach(asyncio.get_running_loop())
+        try:
+            yield
+        finally:
+            runtime.stop_waiting()
+            runtime.detach()
+
+    return live
+
+
+def _documented(app: FastAPI) -> Callable[[], dict[str, Any]]:
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+            schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+            models = [(model, "validation") for model in (*DOCUMENTS, ProblemView)]
+            _, found = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
+            schemas |= found["$defs"]
+            for unused in (
+                "HTTPValidationError",
+                "ValidationError",
+            ):  # FastAPI's own form of errors, which we never send
+                schemas.pop(unused, None)
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    return openapi

@@ -1,0 +1,132 @@
+"""What routes ask for by type: the runtime, who calls, and a body that was read after that was known."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
+
+from scheduler.records import Account, MarketNode, Role
+from server import auth, bodies, signing
+from server.problems import ProblemError
+from server.runtime import Runtime
+from server.schemas.base import Document
+
+D = TypeVar("D", bound=Document)
+
+#: only for the OpenAPI document; the header is read below, where refusals are problem documents
+_BEARER = HTTPBearer(auto_error=False, description="gm_…", scheme_name="token")
+
+
+def runtime_of(request: Request) -> Runtime:
+    """What the server holds."""
+    runtime: Runtime = request.app.state.runtime
+    return runtime
+
+
+TheRuntime = Annotated[Runtime, Depends(runtime_of)]
+
+
+async def caller(request: Request, runtime: TheRuntime, _: Annotated[object, Depends(_BEARER)]) -> Account:
+    """The account whose token the request carries."""
+    account = runtime.directory.whose(auth.bearer(request.headers.get("authorization")))
+    request.scope["state"]["account"] = account.id
+    runtime.callers.take(account.id)
+    return account
+
+
+async def viewer(request: Request, runtime: TheRuntime, _: Annotated[object, Depends(_BEARER)]) -> Account | None:
+    """The same, where a stranger may look too; a token that is no account's is still refused."""
+    if "authorization" not in request.headers:
+        return None
+    return await caller(request, runtime, None)
+
+
+def _of_role(*roles: Role) -> Callable[..., Awaitable[Account]]:
+    async def check(account: Annotated[Account, Depends(caller)]) -> Account:
+        if account.role not in roles:
+            wanted = " or ".join(roles)
+            raise ProblemError("forbidden", f"this needs the role {wanted}; the token's is {account.role}")
+        return account
+
+    return check
+
+
+Caller = Annotated[Account, Depends(caller)]
+Viewer = Annotated[Account | None, Depends(viewer)]
+Renter = Annotated[Account, Depends(_of_role("renter", "operator"))]
+Supplier = Annotated[Account, Depends(_of_role("supplier", "operator"))]
+Operator = Annotated[Account, Depends(_of_role("operator"))]
+
+
+def body(model: type[D]) -> Callable[..., Awaitable[D]]:
+    """A dependency that reads a JSON document; to be named after the one that says who calls."""
+
+    async def read(request: Request, runtime: TheRuntime) -> D:
+        return await bodies.document(request, model, runtime.settings.limits.document_bytes)
+
+    return read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signed:
+    """A request that a node signed, for this run of the server, once."""
+
+    node: MarketNode
+    epoch: int
+    body: bytes
+
+
+def signed_target(request: Request) -> str:
+    """Path and query as they were sent."""
+    path: bytes = request.scope["raw_path"]
+    query: bytes = request.scope["query_string"]
+    return (path + b"?" + query if query else path).decode("latin-1")
+
+
+def verify(request: Request, runtime: Runtime, *, body_sha256: str, body: bytes = b"") -> Signed:
+    """Who signed the request.
+
+    Raises:
+        ProblemError: nobody we know; or it was meant for an earlier run of the server, or an earlier registration of
+            the node, or it was here before.
+    """
+    claim = signing.claimed(request.headers)
+    node = runtime.book.nodes.get(claim.node)
+    target = signed_target(request)
+    if node is None or not signing.holds(
+        node.public_key, claim, method=request.method, target=target, body_sha256=body_sha256
+    ):
+        raise ProblemError("bad-signature", "the signature is not the node's over this request")
+    request.scope["state"]["node"] = node.id
+    if claim.server_boot != runtime.server_boot:
+        text = "the server has started anew; sign again with its boot number"
+        raise ProblemError("server-restarted", text, more={"server_boot": runtime.server_boot})
+    if claim.epoch != node.epoch:
+        raise ProblemError("stale-epoch", "the node has registered anew; register again", more={"epoch": node.epoch})
+    if not runtime.replays.admit(node.id, claim.epoch, claim.seq):
+        raise ProblemError("replayed", "a request of this number was here before; count on")
+    runtime.callers.take(("node", node.id))
+    return Signed(node=node, epoch=claim.epoch, body=body)
+
+
+async def signed(request: Request, runtime: TheRuntime) -> Signed:
+    """A node's request with a body of the usual size, or none."""
+    content = await bodies.read(request, runtime.settings.limits.document_bytes)
+    return verify(request, runtime, body_sha256=bodies.digest(content), body=content)
+
+
+SignedRequest = Annotated[Signed, Depends(signed)]
+
+
+def told(model: type[D]) -> Callable[..., Awaitable[D]]:
+    """A dependency that parses the body of a signed request."""
+
+    async def parse(request: Request, what: SignedRequest) -> D:
+        bodies.expect_type(request, bodies.JSON)
+        return bodies.validated(model, bodies.parse(what.body))
+
+    return parse

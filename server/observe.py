@@ -1,0 +1,126 @@
+"""What happens to every request whatever it asks: an id, a limit per address, a line in the log, a figure."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import re
+from collections.abc import Callable
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server import logs, problems
+from server.limits import Buckets
+from server.metrics import Metrics
+from server.problems import REQUEST_ID, ProblemError
+
+_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+
+
+class Observed:
+    """The outermost layer of the app."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        metrics: Metrics,
+        addresses: Buckets,
+        clock_s: Callable[[], float],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._addresses = addresses
+        self._clock_s = clock_s
+        self._new_id = new_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        seen = _Seen(self._clock_s())
+        request_id = scope.setdefault("state", {})["request_id"] = _given_id(scope) or self._new_id()
+
+        async def watched(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                seen.started_s, seen.status = self._clock_s(), message["status"]
+                message["headers"] = _with_ours(message.get("headers", ()), request_id)
+            await send(message)
+
+        try:
+            try:
+                self._addresses.take(_network(scope))
+            except ProblemError as problem:
+                await problems.respond(problem, request_id)(scope, receive, watched)
+            else:
+                await self._app(scope, receive, watched)
+        finally:
+            self._note(scope, request_id, seen)
+
+    def _note(self, scope: Scope, request_id: str, seen: _Seen) -> None:
+        now_s = self._clock_s()
+        route = getattr(scope.get("route"), "path", "none")
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        answered_s = (seen.started_s if seen.started_s is not None else now_s) - seen.began_s
+        self._metrics.requests_s.labels(method, route, str(seen.status)).observe(answered_s)
+        state: dict[str, Any] = scope.get("state", {})
+        if "problem" in state:
+            self._metrics.refused.labels(state["problem"]).inc()
+        who = {name: state[name] for name in ("account", "node", "problem") if name in state}
+        logs.say(
+            "request",
+            level=logging.WARNING if seen.status >= 500 else logging.INFO,
+            id=request_id,
+            method=method,
+            route=route,
+            status=seen.status,
+            answered_ms=round(answered_s * 1000, 2),
+            lasted_ms=round((now_s - seen.began_s) * 1000, 2),
+            **who,
+        )
+
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class _Seen:
+    """What is known of an answer."""
+
+    __slots__ = ("began_s", "started_s", "status")
+
+    def __init__(self, began_s: float) -> None:
+        self.began_s = began_s
+        self.started_s: float | None = None
+        self.status = 500  #: until an answer begins: what the outermost handler will say
+
+
+def _given_id(scope: Scope) -> str | None:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            return value.decode("ascii") if _ID.fullmatch(value) else None
+    return None
+
+
+def _with_ours(headers: Any, request_id: str) -> list[tuple[bytes, bytes]]:
+    name = REQUEST_ID.lower().encode()
+    kept = [pair for pair in headers if pair[0].lower() != name]
+    present = {pair[0].lower() for pair in kept}
+    more = [pair for pair in _ALWAYS if pair[0] not in present]
+    return [*kept, (name, request_id.encode()), *more]
+
+
+def _network(scope: Scope) -> str:
+    """Whom a limit per address counts: of IPv6 the /64, because that is what one customer gets."""
+    client = scope.get("client")
+    text = client[0] if client else ""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return text
+    if address.version == 4:
+        return text
+    return str(ipaddress.ip_network((address, 64), strict=False))

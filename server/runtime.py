@@ -1,0 +1,194 @@
+"""Everything a running server holds: opened in order, closed in order, and the two ways to reach the market."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from scheduler.book import Book
+from scheduler.clock import Clock, Now, SystemClock
+from scheduler.control import Control, ControlSettings, Touched
+from scheduler.placement.index import Index
+from scheduler.placement.place import IndexPlacer
+from scheduler.records import Account, Role
+from scheduler.store.errors import BusyError, StoreError
+from scheduler.store.files import Files
+from scheduler.store.reader import Reader
+from scheduler.store.store import Store, open_store
+from scheduler.store.writer import Writer
+from server import auth
+from server.limits import Buckets, Slots
+from server.metrics import Metrics
+from server.notify import Bells
+from server.problems import ProblemError
+from server.quota import Quotas
+from server.settings import Settings
+from server.signing import Replays
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+DATABASE = "gridmark.db"
+#: threads that read the database and files; the event loop itself never waits for a disk
+READERS = 8
+#: roles that the first start makes an account of each
+FIRST_ACCOUNTS: tuple[Role, ...] = ("operator", "supplier", "renter")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Time and chance."""
+
+    clock: Clock = field(default_factory=SystemClock)
+    monotonic_s: Callable[[], float] = time.monotonic
+    random: Callable[[], float] = random.random
+    random_bytes: Callable[[int], bytes] = os.urandom
+
+
+class Runtime:
+    """The open market and all that the routes share. `open` makes it, `close` ends it."""
+
+    def __init__(self, settings: Settings, sources: Sources, store: Store, market: _Market) -> None:
+        self.settings = settings
+        self.sources = sources
+        self.server_boot = store.boot_number
+        self.database = store.path
+        self.sealer = store.sealer
+        self.book = market.book  #: others than the writer's thread only look up single rows in it
+        self.index = market.index
+        self.files = Files(settings.data / "files")
+        self.reader = Reader(store.path)
+        self.metrics = Metrics()
+        self.writer = Writer(market.control, store, sources.clock, on_commit=self._committed)
+        self.directory = auth.Directory(market.book.accounts.values())
+        self.replays = Replays()
+        limits = settings.limits
+        self.callers = Buckets(limits.account_requests_per_s, limits.account_requests_burst, sources.monotonic_s)
+        self.addresses = Buckets(limits.address_requests_per_s, limits.address_requests_burst, sources.monotonic_s)
+        self.quotas = Quotas(limits.blob_quota_bytes, self.reader.blob_bytes)
+        self.follows = Slots(limits.follows, "log streams")
+        self.nodes = Bells()  #: rung when an agent should be answered
+        self.jobs = Bells()  #: rung when a job changed or its output grew
+        self._store = store
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="gridmark-reader")
+        self.stopping = False  #: nobody may be made to wait any more
+
+    @classmethod
+    def open(cls, settings: Settings, sources: Sources | None = None) -> Runtime:
+        """Open the data folder, made if it is not there, and start the writer.
+
+        Raises:
+            StoreError: it cannot be used; says why in a sentence.
+        """
+        sources = sources or Sources()
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        store = open_store(settings.data / DATABASE)
+        try:
+            runtime = cls(settings, sources, store, _Market.load(store, sources))
+        except BaseException:
+            store.close()
+            raise
+        runtime.writer.start()
+        return runtime
+
+    def bootstrap(self) -> Mapping[Role, str]:
+        """Make the first accounts where there is none at all; their tokens by role, this once."""
+        if self.directory.known:
+            return {}
+        tokens = {role: auth.new_token(self.sources.random_bytes) for role in FIRST_ACCOUNTS}
+
+        def create(control: Control, now: Now) -> list[Account]:
+            return [control.create_account(role, role, auth.digest(token), now) for role, token in tokens.items()]
+
+        for account in self.writer.do(create).result():
+            self.directory.put(account)
+        return tokens
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Ring the bells in `loop` from now on."""
+        self._loop = loop
+
+    def stop_waiting(self) -> None:
+        """The server stops: answer whoever is held back. To be called in the event loop."""
+        self.stopping = True
+        self.nodes.ring_all()
+        self.jobs.ring_all()
+
+    def detach(self) -> None:
+        """The loop ends; nobody is there to hear a bell."""
+        self._loop = None
+
+    def close(self) -> None:
+        """Commit what is waiting, then let go of everything."""
+        self.writer.close()
+        self._pool.shutdown(wait=True)
+        self.reader.close()
+        self._store.close()
+
+    async def do(self, command: Callable[[Control, Now], T]) -> T:
+        """Have the writer run a command; returns when what it changed is on the disk.
+
+        Raises:
+            Refused: the rules do not allow it.
+            ProblemError: it cannot be written now.
+        """
+        return await self.settled(self.writer.do(command))
+
+    async def settled(self, future: Future[T]) -> T:
+        """The answer of a command that was handed over."""
+        try:
+            # a caller who goes away takes nothing back: what was asked for happens
+            return await asyncio.shield(asyncio.wrap_future(future))
+        except BusyError as error:
+            raise ProblemError("unavailable", str(error), headers={"Retry-After": "2"}) from error
+        except StoreError as error:
+            raise ProblemError("unavailable", "the change could not be stored", headers={"Retry-After": "5"}) from error
+
+    async def read(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call something that waits for a disk, in a thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, lambda: function(*args, **kwargs))
+
+    def now(self) -> Now:
+        """This moment."""
+        return self.sources.clock.now()
+
+    def _committed(self, touched: Touched) -> None:
+        loop = self._loop
+        if loop is not None and (touched.nodes or touched.jobs) and not loop.is_closed():
+            loop.call_soon_threadsafe(self._ring, touched)
+
+    def _ring(self, touched: Touched) -> None:
+        self.nodes.ring(touched.nodes)
+        self.jobs.ring(touched.jobs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Market:
+    """The rows in memory and the rules over them."""
+
+    book: Book
+    index: Index
+    control: Control
+
+    @staticmethod
+    def load(store: Store, sources: Sources) -> _Market:
+        index = Index()
+        book = Book(watchers=(index,))
+        loaded = store.load()
+        book.load(loaded.rows, loaded.counters)
+        control = Control(book, IndexPlacer(index), random=sources.random, settings=ControlSettings())
+        return _Market(book=book, index=index, control=control)
+
+
+def backups(data: Path) -> Path:
+    """Where backups are put."""
+    return data / "backups"
