@@ -87,7 +87,7 @@ class OfferPage:
     cursor: str | None  #: gives the next page; None = this was the last
     at_ms: int
     named: tuple[str, ...] = ()  #: figures that the query or the order names: what a table shows
-    explanation: Explanation | None = field(default=None)  #: of a query that found nothing
+    explanation: Explanation | None = field(default=None)  #: of a query that found nothing, or on request
 
 
 def search(
@@ -99,6 +99,7 @@ def search(
     cursor: str | None = None,
     now_ms: int,
     default_filters: bool = True,
+    explain: bool = False,
 ) -> OfferPage:
     """The offers that match `text`, in the order of `sort` and among equals of node numbers.
 
@@ -112,6 +113,7 @@ def search(
         cursor: of the page before, for the same text and order.
         default_filters: whether nodes that take no jobs (not ready, offline, draining, stale) are left out; each of
             these filters goes when the query names its field, all when it names `state`.
+        explain: also a query that finds something.
 
     Raises:
         QueryError: in `text` or `sort`.
@@ -144,7 +146,7 @@ def search(
         cursor=after.written(_mark(text, sort, default_filters)) if after else None,
         at_ms=now_ms,
         named=figures,
-        explanation=query.explain(columns, now_ms, base) if query and count < FEW else None,
+        explanation=query.explain(columns, now_ms, base) if query and (explain or count < FEW) else None,
     )
 
 
