@@ -1,0 +1,1 @@
+"""ONE FILE = ONE EXECUTOR: each module here defines EXECUTOR, as scheduler/node/execution.py describes it."""
