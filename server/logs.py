@@ -6,7 +6,6 @@ import json
 import logging
 import traceback
 from datetime import UTC, datetime
-from typing import TextIO
 
 from server.problems import printable
 
@@ -35,9 +34,8 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str)
 
 
-def install(stream: TextIO) -> None:
-    """Send our lines and uvicorn's to `stream`."""
-    handler = logging.StreamHandler(stream)
+def install(handler: logging.Handler) -> None:
+    """Send our lines and uvicorn's to `handler`."""
     handler.setFormatter(JsonFormatter())
     for name in _OURS:
         logger = logging.getLogger(name)

@@ -54,12 +54,14 @@ def serve(
     runtime: Runtime | None = None,
     more: Iterable[APIRouter] = (),
     ready: Callable[[str], None] = lambda _: None,
+    log: logging.Handler | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, in the main thread; everything that was answered is on the disk when it returns.
 
     Args:
         runtime: an open one, which is closed at the end; None = open one.
         ready: told the server's URL as soon as it answers.
+        log: where the server's lines go; None = stderr.
 
     Raises:
         SettingsError, StoreError, ServingError: it cannot begin; says why in a sentence.
@@ -69,7 +71,7 @@ def serve(
         listener = stack.enter_context(_listening(settings))
         runtime = runtime or Runtime.open(settings)
         stack.callback(runtime.close)
-        logs.install(sys.stderr)
+        logs.install(log or logging.StreamHandler(sys.stderr))
         url = address(settings, listener)
         if settings.beyond_loopback and not settings.encrypted:
             logs.say("insecure: tokens and logs go over plain HTTP", level=logging.WARNING, url=url)
