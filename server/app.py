@@ -11,7 +11,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from server import problems
+from server import problems, web
 from server.observe import Observed
 from server.routes import accounts, agent, blobs, health, joblogs, jobs, nodes, offers, operate
 from server.runtime import Runtime
@@ -47,7 +47,7 @@ def create_app(settings: Settings, runtime: Runtime, *, more: Iterable[APIRouter
     """The application over an open runtime; whoever opened it closes it, after the application has ended.
 
     Args:
-        more: routers beside the API's, the pages; included last.
+        more: routers beside the API's; the pages come last.
     """
     app = FastAPI(
         title="gridmark",
@@ -61,7 +61,7 @@ def create_app(settings: Settings, runtime: Runtime, *, more: Iterable[APIRouter
     del settings  # the runtime carries them
     app.state.runtime = runtime
     problems.install(app)
-    for router in (*ROUTERS, *more):
+    for router in (*ROUTERS, *more, web.router(runtime)):
         app.include_router(router)
     app.add_middleware(
         Observed,

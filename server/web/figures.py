@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -10,10 +9,10 @@ from reports import units
 from scheduler.records import Figure
 from server.web import words
 
-#: columns of the inventory when a query names none
-USUAL = ("matmul.bf16", "memory.triad", "network.down")
-MOST_COLUMNS = 5
-_METRIC = re.compile(r"[a-z][a-z0-9_]*\.[a-z0-9_\-]+", re.ASCII)
+#: what people look at first
+USUAL = ("matmul.bf16", "memory.triad", "network.down", "disk.read")
+#: of figures, in a table that fits a laptop's screen
+LEAST_COLUMNS, MOST_COLUMNS = 3, 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +47,14 @@ def cell(metric: str, figure: Figure, now_ms: int) -> Cell:
     )
 
 
-def columns(text: str, sort: str, known: Collection[str]) -> tuple[str, ...]:
-    """The metrics to show: those that the query and the order name, then the usual ones."""
-    named = [name for name in (*_METRIC.findall(text), sort.lstrip("-")) if name in known]
-    every = dict.fromkeys([*named, *(name for name in USUAL if name in known)])
-    return tuple(every)[: max(MOST_COLUMNS, len(USUAL))]
+def columns(named: Sequence[str], every: Sequence[Collection[str]]) -> tuple[str, ...]:
+    """The metrics that a table shows: those that were asked for, then the usual ones that some node has.
+
+    Args:
+        every: the metrics of each node in the table.
+    """
+    usual = [name for name in USUAL if any(name in known for known in every)]
+    return tuple(dict.fromkeys([*named[:MOST_COLUMNS], *usual]))[: max(LEAST_COLUMNS, min(len(named), MOST_COLUMNS))]
 
 
 def by_bench(metrics: Sequence[str]) -> list[tuple[str, list[str]]]:

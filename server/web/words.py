@@ -7,6 +7,7 @@ from typing import Literal
 
 from reports import units
 from scheduler.lifecycle import AttemptState, JobState, Standing
+from scheduler.market.fields import Field
 
 Tone = Literal["good", "warn", "bad", "muted"]
 
@@ -103,15 +104,20 @@ def exit_words(code: int | None) -> str:
     return f"{code} (signal {code - 128})" if 128 < code < 193 else str(code)
 
 
-def log_text(content: bytes) -> str:
+def log_text(text: str) -> str:
     """A piece of a job's output as text for a page.
 
     Colours go; what steers a display or turns text around becomes "�"; of a line that was written over (a progress
     bar) the last state stays, as on a terminal.
     """
-    text = _SEQUENCE.sub("", content.decode("utf-8", errors="replace")).replace("\r\n", "\n")
+    text = _SEQUENCE.sub("", text).replace("\r\n", "\n")
     lines = (line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
     return "\n".join("\t".join(units.plain(part) for part in line.split("\t")) for line in lines)
+
+
+def unit(field: Field) -> str:
+    """The unit of something a query may name, or what else it is compared with."""
+    return field.unit or {"number": "number", "text": "text", "truth": "true or false"}[field.kind]
 
 
 def inline(value: object) -> str:
