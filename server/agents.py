@@ -14,6 +14,8 @@ from server.notify import heard
 from server.problems import ProblemError
 from server.runtime import Runtime
 
+#: output is taken this long after its attempt ended
+LATE_MS = 600_000
 #: what an agent says of an attempt that will print and leave nothing more
 _ENDED = frozenset({"exited", "timeout"})
 
@@ -114,6 +116,8 @@ async def newest(runtime: Runtime, what: Signed, token: int) -> tuple[Attempt, J
         attempt = await runtime.read(runtime.reader.attempt, token)
         job = await runtime.read(runtime.reader.job, attempt.job) if attempt is not None else None
     if attempt is None or job is None or attempt.node != what.node.id or job.token != token:
+        raise superseded(token)
+    if attempt.ended_ms is not None and runtime.now().unix_ms - attempt.ended_ms > LATE_MS:
         raise superseded(token)
     return attempt, job
 

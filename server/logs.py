@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from server.problems import printable
 
 LOGGER = logging.getLogger("gridmark.server")
-_OURS = ("gridmark", "uvicorn")
+_OURS = ("gridmark", "scheduler", "uvicorn")
 
 
 class JsonFormatter(logging.Formatter):

@@ -140,12 +140,12 @@ def printable(text: str) -> str:
 
 async def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, ProblemError)  # noqa: S101 - registered for nothing else
-    return respond(error, request_id(request))
+    return _noted(request, error)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)  # noqa: S101 - registered for nothing else
-    return respond(of_refusal(error), request_id(request))
+    return _noted(request, of_refusal(error))
 
 
 def of_refusal(error: Refused) -> ProblemError:
@@ -157,17 +157,23 @@ async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
     faults = faults_of(error.errors())
     text = "; ".join(f"{fault.at}: {fault.text}" for fault in faults[:3])
-    return respond(ProblemError("invalid", text, faults), request_id(request))
+    return _noted(request, ProblemError("invalid", text, faults))
 
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
     slug = _OF_STATUS.get(error.status_code, "bad-request" if error.status_code < 500 else "internal")
     headers = {name: value for name, value in (error.headers or {}).items() if name.lower() == "allow"}
-    return respond(ProblemError(slug, KINDS[slug][1], headers=headers), request_id(request))
+    return _noted(request, ProblemError(slug, KINDS[slug][1], headers=headers))
 
 
 async def _internal(request: Request, error: Exception) -> Response:
     del error  # it is logged by its type and place; its text may hold what was sent
     text = "an error nobody foresaw; the server's log has it under this request id"
-    return respond(ProblemError("internal", text), request_id(request))
+    return _noted(request, ProblemError("internal", text))
+
+
+def _noted(request: Request, problem: ProblemError) -> Response:
+    """The response, and its kind for the log."""
+    request.scope.setdefault("state", {})["problem"] = problem.slug
+    return respond(problem, request_id(request))

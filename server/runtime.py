@@ -6,18 +6,20 @@ import asyncio
 import os
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from scheduler.book import Book
+from scheduler.book import Book, Row
 from scheduler.clock import Clock, Now, SystemClock
 from scheduler.control import Control, ControlSettings, Touched
+from scheduler.lifecycle import is_ended
 from scheduler.placement.index import Index
 from scheduler.placement.place import IndexPlacer
-from scheduler.records import Account, Role
+from scheduler.records import Account, Job, Role
 from scheduler.store.errors import BusyError, StoreError
 from scheduler.store.files import Files
 from scheduler.store.reader import Reader
@@ -63,10 +65,17 @@ class Runtime:
         self.sealer = store.sealer
         self.book = market.book  #: others than the writer's thread only look up single rows in it
         self.index = market.index
+        self.unended = market.unended
         self.files = Files(settings.data / "files")
         self.reader = Reader(store.path)
         self.metrics = Metrics()
-        self.writer = Writer(market.control, store, sources.clock, on_commit=self._committed)
+        self.writer = Writer(
+            market.control,
+            store,
+            sources.clock,
+            on_commit=self._committed,
+            on_written=self.metrics.commit_s.observe,
+        )
         self.directory = auth.Directory(market.book.accounts.values())
         self.replays = Replays()
         limits = settings.limits
@@ -171,6 +180,23 @@ class Runtime:
         self.jobs.ring(touched.jobs)
 
 
+class Unended:
+    """How many jobs of each account have not ended; follows the book."""
+
+    def __init__(self) -> None:
+        self._of: Counter[int] = Counter()
+
+    def of(self, owner: int) -> int:
+        """Those of one account."""
+        return self._of[owner]
+
+    def changed(self, before: Row | None, after: Row | None) -> None:
+        """A row was added, replaced, or its addition undone."""
+        for row, sign in ((before, -1), (after, 1)):
+            if isinstance(row, Job) and not is_ended(row.state):
+                self._of[row.owner] += sign
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Market:
     """The rows in memory and the rules over them."""
@@ -178,15 +204,17 @@ class _Market:
     book: Book
     index: Index
     control: Control
+    unended: Unended
 
     @staticmethod
     def load(store: Store, sources: Sources) -> _Market:
         index = Index()
-        book = Book(watchers=(index,))
+        unended = Unended()
+        book = Book(watchers=(index, unended))
         loaded = store.load()
         book.load(loaded.rows, loaded.counters)
         control = Control(book, IndexPlacer(index), random=sources.random, settings=ControlSettings())
-        return _Market(book=book, index=index, control=control)
+        return _Market(book=book, index=index, control=control, unended=unended)
 
 
 def backups(data: Path) -> Path:

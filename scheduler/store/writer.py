@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -60,15 +61,23 @@ class Writer(Generic[C]):
     """Owns `core` and `store` from `start` to `close`; without a thread, `step` does one round (tests)."""
 
     def __init__(
-        self, core: C, store: Store, clock: Clock, *, tick_ms: int = TICK_MS, on_commit: Callable[[Any], None]
+        self,
+        core: C,
+        store: Store,
+        clock: Clock,
+        *,
+        tick_ms: int = TICK_MS,
+        on_commit: Callable[[Any], None],
+        on_written: Callable[[float], None] = lambda _: None,
     ) -> None:
         """Use a core whose book is loaded from `store`.
 
         Args:
             on_commit: given `core.touched()` after each round, in the writer's thread; it must not block.
+            on_written: given the seconds that each commit took, likewise.
         """
         self._core, self._store, self._clock = core, store, clock
-        self._tick_ms, self._on_commit = tick_ms, on_commit
+        self._tick_ms, self._on_commit, self._on_written = tick_ms, on_commit, on_written
         self._waiting: Waiting[C] = Waiting()
         self._round: deque[Ask[C]] = deque()  # applied, not answered yet
         self._jobs: dict[tuple[int, str], Job] = {}  # of this round, by owner and idempotency key
@@ -200,8 +209,10 @@ class Writer(Generic[C]):
     def _commit(self) -> None:
         book = self._core.book
         if book.pending or book.counters_changed:
+            began_s = time.perf_counter()
             self._store.write(book.pending, book.counters)
             book.committed()
+            self._on_written(time.perf_counter() - began_s)
             self._problems.pop("write", None)
         self._jobs.clear()
 
