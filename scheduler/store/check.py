@@ -30,7 +30,7 @@ where job.state = 3 and (attempt.token is null or attempt.state >= 10)
 """
 _LIVE_WITHOUT = """
 select attempt.token, attempt.job from attempt join job on job.id = attempt.job
-where attempt.state < 10 and (job.state <> 3 or job.token <> attempt.token)
+where attempt.state < 10 and (job.state <> 3 or job.token is not attempt.token)
 """
 _ATTEMPT_COUNTS = """
 select job.id, job.attempts, count(attempt.token) as found from job left join attempt on attempt.job = job.id

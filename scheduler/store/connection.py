@@ -49,10 +49,10 @@ class Lock:
 
 
 def connect_writer(path: Path) -> sqlite3.Connection:
-    """The one connection that writes; transactions are begun and ended by hand.
+    """The one connection that writes; transactions are begun and ended by hand. The file is not touched yet.
 
     Raises:
-        StoreError: the file cannot be opened or is no database.
+        StoreError: the file cannot be opened.
     """
     with translated(f"opening {path}"):
         db = sqlite3.connect(
@@ -62,21 +62,24 @@ def connect_writer(path: Path) -> sqlite3.Connection:
             check_same_thread=False,  # opened by the main thread, then owned by the writer's
             cached_statements=CACHED_STATEMENTS,
         )
-    try:
-        with translated(f"opening {path}"):
-            mode = db.execute("pragma journal_mode = wal").fetchone()[0]
-            if mode != "wal":
-                raise StoreError(f"{path} cannot be kept in WAL mode (found {mode}); put it on a local disk")
-            _configure(db)
-            db.execute("pragma synchronous = full")
-            db.execute("pragma foreign_keys = on")
-            db.execute("pragma recursive_triggers = on")  # so that `insert or replace` cannot pass for a delete
-            db.execute(f"pragma wal_autocheckpoint = {CHECKPOINT_PAGES}")
-            db.execute(f"pragma journal_size_limit = {LOG_KEPT_BYTES}")
-    except StoreError:
-        db.close()
-        raise
+        _configure(db)
     return db
+
+
+def make_durable(db: sqlite3.Connection, path: Path) -> None:
+    """The settings that what is written outlives a power cut by; some of them are kept in the file.
+
+    Raises:
+        StoreError: the file system cannot share memory between processes, which the write-ahead log needs.
+    """
+    mode = db.execute("pragma journal_mode = wal").fetchone()[0]
+    if mode != "wal":
+        raise StoreError(f"{path} cannot be kept in WAL mode (found {mode}); put it on a local disk")
+    db.execute("pragma synchronous = full")
+    db.execute("pragma foreign_keys = on")
+    db.execute("pragma recursive_triggers = on")  # so that `insert or replace` cannot pass for a delete
+    db.execute(f"pragma wal_autocheckpoint = {CHECKPOINT_PAGES}")
+    db.execute(f"pragma journal_size_limit = {LOG_KEPT_BYTES}")
 
 
 def connect_reader(path: Path) -> sqlite3.Connection:

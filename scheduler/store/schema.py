@@ -187,20 +187,24 @@ def m001_market(db: Database) -> None:
         db.execute(statement)
 
 
-def migrate(connection: sqlite3.Connection) -> None:
-    """Bring the file to this version's schema.
+def check_ours(connection: sqlite3.Connection) -> None:
+    """Look at a file without changing it.
 
     Raises:
-        StoreError: a newer version made the file and this one would misread it, or it is somebody else's database.
+        StoreError: a newer version made it and this one would misread it, or it is somebody else's database.
     """
-    db = Database(connection, execute_plugins=False)
+    db = _database(connection)
     applied = {migration.name for migration in MIGRATIONS.applied(db)}
-    pending = {migration.name for migration in MIGRATIONS.pending(db)}
     if unknown := applied - _known():
         raise StoreError(f"a newer gridmark made the database (it has {', '.join(sorted(unknown))}); use that one")
     if not applied and (tables := set(db.table_names()) - {MIGRATIONS.migrations_table}):
         raise StoreError(f"the database is not gridmark's (it has the table {min(tables)})")
-    if pending:
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the file to this version's schema, each step in a transaction of its own."""
+    db = _database(connection)
+    if MIGRATIONS.pending(db):
         MIGRATIONS.apply(db)
 
 
@@ -208,3 +212,7 @@ def _known() -> set[str]:
     """The migrations of this version: all that an empty database lacks."""
     with Database(memory=True, execute_plugins=False) as empty:
         return {migration.name for migration in MIGRATIONS.pending(empty)}
+
+
+def _database(connection: sqlite3.Connection) -> Database:
+    return Database(connection, execute_plugins=False, recursive_triggers=False)

@@ -23,7 +23,7 @@ from scheduler.records import (
     SealedSecret,
 )
 from scheduler.store import accounts, attempts, history, jobs, meta, nodes, schema
-from scheduler.store.connection import Lock, connect_writer
+from scheduler.store.connection import Lock, connect_writer, make_durable
 from scheduler.store.errors import StaleWriteError, StoreError
 from scheduler.store.seal import Sealer, make_key, read_key
 from scheduler.store.statement import transaction, translated
@@ -151,6 +151,8 @@ def open_store(path: Path) -> Store:
         db = connect_writer(path)
         opened.callback(db.close)
         with translated(f"opening {path}"):
+            schema.check_ours(db)
+            make_durable(db, path)
             schema.migrate(db)
             sealer = _sealer(db, path.with_name(f"{path.name}.key"))
             with transaction(db):
