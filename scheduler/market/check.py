@@ -26,6 +26,8 @@ from scheduler.market.syntax import (
 )
 from scheduler.market.units import PURE, Dimension
 
+#: of a number's exponent; with more, working it out would take for ever
+EXPONENT_DIGITS = 3
 _CALLED = {"number": "a number", "text": "a text", "truth": "a condition"}
 
 
@@ -86,13 +88,14 @@ def _condition(tree: Truth | Compare | Among | Not | And | Or, fields: Fields) -
 def _quantity(node: Quantity) -> Type:
     try:
         dimension = units.unit(node.unit)[1]
-        if not math.isfinite(node.value):
+        exponent = node.digits.lower().partition("e")[2].lstrip("+-0")
+        if len(exponent) > EXPONENT_DIGITS or not math.isfinite(node.value):
             raise OverflowError
     except units.UnknownUnitError as error:
         place = node.at + len(node.digits)
         raise QueryError(str(error), position=place, suggestion=error.suggestion) from None
     except OverflowError:
-        raise QueryError(f"{show(node)} is too large", position=node.at) from None
+        raise QueryError(f"{show(node)} is beyond what a number can be", position=node.at) from None
     return Type("number", dimension)
 
 
@@ -132,11 +135,11 @@ def _arithmetic(node: Arithmetic, fields: Fields) -> Type:
 
 def _compare(node: Compare, fields: Fields) -> None:
     left, right = check(node.left, fields), check(node.right, fields)
+    if node.sign == "~" and left.kind != "text":
+        raise QueryError(f"~ looks for a text in a text; {show(node.left)} is {_CALLED[left.kind]}", position=node.at)
     if left.kind != right.kind:
         sides = f"{show(node.left)} is {_CALLED[left.kind]}, {show(node.right)} {_CALLED[right.kind]}"
         raise QueryError(f"{sides}: they cannot be compared", position=node.at)
-    if node.sign == "~" and left.kind != "text":
-        raise QueryError(f"~ looks for a text in a text; {show(node.left)} is {_CALLED[left.kind]}", position=node.at)
     if left.kind == "number":
         _same_dimension(node, left.dimension, right.dimension, "compared")
     elif node.sign not in ("=", "!=", "~"):

@@ -178,14 +178,16 @@ def _digits(reached: float, bound: Quantity, sign: CompareSign) -> str | None:
     """A number in the bound's unit that just lets `reached` in, as short as the bound was or of three digits."""
     worth = units.unit(bound.unit)[0]
     exact = Fraction(reached) / worth
-    magnitude = len(str(abs(exact.numerator))) - len(str(exact.denominator)) - 1  # or one more
-    if exact < 0 or (exact and abs(magnitude) > MAX_DECIMALS):
+    magnitude = _magnitude(exact)
+    if exact < 0 or abs(magnitude) > MAX_DECIMALS:
         return None
     upwards = sign in ("<", "<=")
     written = bound.digits.lower().partition("e")[0].partition(".")[2]
-    decimals = min(MAX_DECIMALS, max(len(written), SIGNIFICANT - 1 - magnitude if exact else 0, 0))
+    decimals = min(MAX_DECIMALS, max(len(written), SIGNIFICANT - 1 - magnitude))
     if sign == "=":
         decimals = MAX_DECIMALS
+    elif not bound.unit and exact.denominator == 1:  # things are counted: more than 7, not more than 7.99
+        decimals = len(written)
     step = Fraction(1, 10**decimals)
     steps = round(exact / step) if sign == "=" else math.ceil(exact / step) if upwards else math.floor(exact / step)
     for _ in range(2):  # a strict bound may need one more step
@@ -197,6 +199,14 @@ def _digits(reached: float, bound: Quantity, sign: CompareSign) -> str | None:
         if steps < 0:
             return None
     return None
+
+
+def _magnitude(exact: Fraction) -> int:
+    """The power of ten of its first digit; 0 for 0."""
+    if not exact:
+        return 0
+    above = len(str(abs(exact.numerator))) - len(str(exact.denominator))
+    return above if abs(exact) >= Fraction(10) ** above else above - 1
 
 
 def _holds(sign: CompareSign, value: float, bound: float) -> bool:
