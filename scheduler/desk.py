@@ -66,6 +66,7 @@ class Presence:
     missing: dict[int, Missing] = field(default_factory=dict)
     qualifying: bool = False
     asked_ms: int | None = None  #: when it was last asked to measure
+    took_up: bool = False  #: it began to measure since it was asked
 
     def renew(self, now: Now, poll_ms: int) -> int:
         """Its lease begins again, and never ends earlier than it did. Returns when it ends."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from scheduler import lease
 from scheduler.clock import Now
-from scheduler.desk import Desk, Missing, Presence
+from scheduler.desk import MINUTE_MS, Desk, Missing, Presence
 from scheduler.events import Kind
 from scheduler.lifecycle import AttemptState, Standing, may_follow
 from scheduler.outcome import RETIRING, end_attempt, lose
@@ -69,20 +69,19 @@ def answer(desk: Desk, node: int, now: Now) -> SyncAnswer:
 def has_news(desk: Desk, node: int, said: SyncAnswer) -> bool:
     """Whether `said` asks anything of the agent beyond going on: then it is not to be held back."""
     held = desk.presence(node).held
-    return said.qualify or any(
-        wish.desired != "run" and not (wish.desired == "stop" and _state(held, wish.token) == "stopping")
-        for wish in said.wishes
-    )
+    return said.qualify or any(_is_news(wish, held.get(wish.token)) for wish in said.wishes)
 
 
-def _state(held: dict[int, Held], token: int) -> str | None:
-    known = held.get(token)
-    return None if known is None else known.state
+def _is_news(wish: Wish, held: Held | None) -> bool:
+    if wish.desired == "stop":  # of what it does not hold it can only say so again
+        return held is not None and held.state != "stopping"
+    return wish.desired != "run"
 
 
 def _arrive(desk: Desk, node: MarketNode, presence: Presence, request: SyncRequest, now: Now) -> None:
     """The node can be reached, and is perhaps being measured."""
     presence.qualifying = request.qualifying
+    presence.took_up = presence.took_up or request.qualifying
     if not node.online:
         node = desk.book.change(node, online=True)
         desk.say(Kind.NODE_ONLINE, now, f"node {node.id}", node=node.id)
@@ -182,7 +181,8 @@ def _should_measure(desk: Desk, node: MarketNode, presence: Presence, now: Now) 
     """Whether to ask an idle node for a measurement; the flag is remembered, so that it is not asked at every call."""
     if node.due_ms is None or node.due_ms > now.unix_ms or presence.qualifying:
         return False
-    if presence.asked_ms is not None and now.mono_ms - presence.asked_ms < desk.settings.ask_again_ms:
+    again_ms = desk.settings.ask_again_ms if presence.took_up else MINUTE_MS
+    if presence.asked_ms is not None and now.mono_ms - presence.asked_ms < again_ms:
         return False
-    presence.asked_ms = now.mono_ms
+    presence.asked_ms, presence.took_up = now.mono_ms, False
     return True

@@ -1,0 +1,167 @@
+"""The state machine that looks for a way to run a job twice, to lose one, or to commit what is not so."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from scheduler.records import Resources
+from tests.scheduler.model.parts import Program
+from tests.scheduler.model.world import CALM, Weather, World
+
+NODES = 3
+RATES = st.sampled_from([0.8, 1.0, 1.2])
+#: a node with work more often than any other, for what happens to an idle one matters little
+NODE = st.sampled_from([0, 0, 0, *range(1, NODES + 1)])
+FOR_MS = st.sampled_from([500, 5_000, 11_000, 18_000, 40_000])
+WANTED = st.sampled_from(
+    [Resources(), Resources(cpu_milli=3000), Resources(gpus=1), Resources(gpus=2), Resources(gpu_milli=400)]
+)
+PROGRAM = st.builds(
+    Program,
+    lasts_ms=st.sampled_from([500, 8_000, 30_000, 90_000]),
+    exit_codes=st.sampled_from([(0,)] * 6 + [(7, 0), (7,), (9, 7, 7, 0)]),
+)
+WEATHER = st.one_of(
+    st.just(CALM),
+    st.builds(
+        Weather,
+        lose=st.sampled_from([0.0, 0.2, 0.5]),
+        double=st.sampled_from([0.0, 0.3]),
+        delay_ms=st.sampled_from([50, 2_000, 6_000, 12_000]),
+    ),
+)
+LONG = Program(lasts_ms=90_000, exit_codes=(0,))
+
+
+def event(**drawn: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], Any]:
+    """A rule after which some time passes."""
+
+    def decorate(happens: Callable[..., None]) -> Any:
+        @functools.wraps(happens)
+        def happens_and_time_passes(self: Protocol, then_ms: int, **values: Any) -> None:
+            if "node" in values:
+                values["node"] = values["node"] or self.world.busiest()
+            happens(self, **values)
+            self.world.advance(then_ms)
+
+        drawn["then_ms"] = st.sampled_from([0, 250, 1_000, 4_000, 14_000])
+        made: Any = rule(**drawn)  # type: ignore[call-overload]
+        return made(happens_and_time_passes)
+
+    return decorate
+
+
+class Protocol(RuleBasedStateMachine):
+    """Real rules of the server and of the leases, model machines, and everything that can go wrong."""
+
+    world: World
+
+    @initialize(
+        server_rate=RATES,
+        rates=st.tuples(*[RATES] * NODES),
+        late=st.booleans(),
+        seed=st.integers(0, 2**32),
+        weather=WEATHER,
+    )
+    def begin(self, server_rate: float, rates: tuple[float, ...], late: bool, seed: int, weather: Weather) -> None:
+        self.world = World(server_rate=server_rate, rates=list(rates), takes_late=late, seed=seed)
+        for wanted in (Resources(gpus=2), Resources(gpus=1)):  # the second goes to another node
+            self.world.submit({"resources": wanted}, LONG)
+        self.world.advance(3_000)
+        self.world.weather = weather
+
+    @event(
+        program=PROGRAM,
+        resources=WANTED,
+        retries=st.integers(0, 2),
+        priority=st.integers(0, 1),
+        limit_s=st.sampled_from([None] * 4 + [5]),
+        deadline_in_ms=st.sampled_from([None] * 6 + [10_000, 60_000]),
+    )
+    def submit(self, program: Program, deadline_in_ms: int | None, limit_s: int | None, **spec: Any) -> None:
+        world = self.world
+        if deadline_in_ms is not None and world.server is not None:
+            spec["deadline_ms"] = world.server_now().unix_ms + deadline_in_ms
+        world.submit({**spec, "max_duration_s": limit_s, "recover_on_exit_codes": (9,)}, program)
+
+    @event(which=st.integers(0, 100))
+    def cancel(self, which: int) -> None:
+        jobs = self.world.unended()
+        if len(jobs) > 1:
+            job = jobs[which % len(jobs)].id
+            self.world.do(lambda c, now: c.cancel(job, "account 1", now))
+
+    @event(weather=WEATHER)
+    def weather_changes(self, weather: Weather) -> None:
+        self.world.weather = weather
+
+    @event(node=NODE, mute=st.booleans(), deaf=st.booleans(), for_ms=FOR_MS)
+    def link_is_cut(self, node: int, mute: bool, deaf: bool, for_ms: int) -> None:
+        for broken in (self.world.mute,) * mute + (self.world.deaf,) * deaf:
+            broken.add(node)
+            self.world.after(for_ms, functools.partial(broken.discard, node))
+
+    @event(node=NODE, for_ms=FOR_MS)
+    def agent_dies(self, node: int, for_ms: int) -> None:
+        self.world.kill_agent(node)
+        self.world.after(for_ms, functools.partial(self.world.start_agent, node))
+
+    @event(node=NODE)
+    def agent_begins_anew(self, node: int) -> None:
+        self.world.start_agent(node)
+
+    @event(node=NODE, for_ms=FOR_MS)
+    def agent_is_stopped(self, node: int, for_ms: int) -> None:
+        self.world.paused.add(node)
+        self.world.after(for_ms, functools.partial(self.world.paused.discard, node))
+
+    @event(node=NODE, which=st.integers(0, 100))
+    def supervisor_dies(self, node: int, which: int) -> None:
+        there = list(self.world.machines[node].supervisors.values())
+        if there:
+            there[which % len(there)].die()
+
+    @event(node=NODE)
+    def node_reboots(self, node: int) -> None:
+        self.world.reboot(node)
+        self.world.start_agent(node)
+
+    @event(node=NODE)
+    def preparation_will_fail(self, node: int) -> None:
+        self.world.machines[node].fails_to_prepare += 1
+
+    @event(for_ms=FOR_MS)
+    def server_dies(self, for_ms: int) -> None:
+        self.world.kill_server()
+        self.world.after(for_ms, self.world.start_server)
+
+    @event()
+    def server_begins_anew(self) -> None:
+        self.world.start_server()
+
+    @event(for_ms=FOR_MS)
+    def server_stands_still(self, for_ms: int) -> None:
+        self.world.server_sleeps_until_ms = self.world.true_ms + for_ms
+
+    @event()
+    def next_commit_fails(self) -> None:
+        self.world.commit_fails = True
+
+    @event(node=NODE, for_ms=FOR_MS)
+    def node_is_drained(self, node: int, for_ms: int) -> None:
+        self.world.drain(node, on=True)
+        self.world.after(for_ms, functools.partial(self.world.drain, node, on=False))
+
+    @precondition(lambda self: hasattr(self, "world"))
+    @invariant()
+    def memory_is_what_was_committed(self) -> None:
+        self.world.check_book()
+
+    def teardown(self) -> None:
+        if hasattr(self, "world"):
+            self.world.settle()

@@ -1,0 +1,396 @@
+"""The whole protocol as a model: a server that can crash, agents, supervisors, and a network that does as it likes."""
+
+from __future__ import annotations
+
+import functools
+import heapq
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from scheduler.book import Book
+from scheduler.clock import Now
+from scheduler.control import Control, Refused
+from scheduler.lifecycle import AttemptState, is_ended, is_live
+from scheduler.records import Attempt, Job, JobSpec, Resources, Result
+from scheduler.wire import SyncAnswer, SyncRequest
+from tests.scheduler.clocks import START_UNIX_MS
+from tests.scheduler.market_floor import CAPACITY, FirstFit, summary
+from tests.scheduler.model.parts import Agent, Call, Machine, Program, Supervisor
+from tests.scheduler.model.store import ModelStore
+
+STEP_MS = 250
+#: a step so long that nothing can happen within it but programs running
+HOUR_MS = 3_600_000
+T = TypeVar("T")
+
+
+def _answer(control: Control, now: Now, *, call: Call) -> SyncAnswer:
+    assert call.epoch is not None
+    return control.answer(call.node, call.epoch, now)
+
+
+@dataclass(frozen=True)
+class Weather:
+    """How the network behaves."""
+
+    lose: float = 0.0
+    double: float = 0.0
+    delay_ms: int = 20  #: at most, each way; messages overtake each other
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether every message arrives, soon."""
+        return not self.lose and self.delay_ms < 100
+
+
+CALM = Weather()
+
+
+@dataclass
+class Letter:
+    """A message on its way."""
+
+    call: Call
+    answer: Any = None  #: None = it goes to the server
+
+
+@dataclass
+class Server:
+    """One life of the server: its Control, and the syncs that it holds back."""
+
+    control: Control
+    mono_base_ms: int
+    held_back: dict[int, tuple[Call, int]] = field(default_factory=dict)  #: by node: the call, true ms of its answer
+
+
+class World:
+    """True time and everything in it; `check` raises AssertionError when an invariant does not hold."""
+
+    def __init__(self, *, server_rate: float, rates: list[float], takes_late: bool, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.true_ms = 0
+        self.server_rate = server_rate
+        self.takes_late = takes_late
+        self.store = ModelStore()
+        self.server: Server | None = None
+        self.server_sleeps_until_ms = 0
+        self.server_lives = 0
+        self.commit_fails = False
+        self.weather = CALM
+        self.deaf: set[int] = set()  #: nodes that no answer reaches
+        self.mute: set[int] = set()  #: nodes whose requests do not arrive
+        self.paused: set[int] = set()
+        self.repairs: list[tuple[int, int, Callable[[], None]]] = []  #: heap: true ms, number, what ends a fault
+        self.machines = {node: Machine(node, rate) for node, rate in enumerate(rates, start=1)}
+        self.agents: dict[int, Agent | None] = {}
+        self.programs: dict[int, Program] = {}
+        self.tokens: set[int] = set()
+        self.finished: dict[int, int | None] = {}  #: token -> exit code with which its program really ended
+        self.letters: list[tuple[int, int, Letter]] = []
+        self.lives = self.letter_numbers = 0
+        self.start_server()
+        self.do(lambda c, now: c.create_account("ann", "renter", "a" * 64, now))
+        self.do(lambda c, now: c.create_account("sam", "supplier", "b" * 64, now))
+        for node in self.machines:
+            self.do(self._enrol(node))
+            self.do(self._report(node, f"r{node}"))
+            self.start_agent(node)
+
+    def _enrol(self, node: int) -> Callable[[Control, Now], Any]:
+        return lambda c, now: c.enrol(
+            2,
+            name=f"n{node}",
+            public_key=f"{node:064x}",
+            price_uh=1,
+            region="eu",
+            executors=("process",),
+            shares_gpus=True,
+            now=now,
+        )
+
+    def _report(self, node: int, report: str) -> Callable[[Control, Now], Any]:
+        return lambda c, now: c.accept_report(node, summary(report_id=report, capacity=CAPACITY), now)
+
+    # what may happen
+
+    def submit(self, spec: dict[str, Any], program: Program) -> int | None:
+        """A renter's job; None when the server was not there."""
+        fields = {"name": "j", "command": ("x",), "resources": Resources(), **spec}
+        made = self.do(lambda c, now: c.submit(1, JobSpec(**fields), f"k{self.letter_numbers}", now))
+        if made is None:
+            return None
+        self.programs[made.id] = program
+        return made.id
+
+    def start_server(self) -> None:
+        """From what was committed; its machine may have started anew, so its clock begins anywhere."""
+        self.server_lives += 1
+        book = Book()
+        book.load(self.store.live_rows(), self.store.counters)
+        control = Control(book, FirstFit(book), random=self.random.random)
+        base_ms = self.random.randrange(10**6) - int(self.true_ms * self.server_rate)
+        self.server = Server(control, base_ms)
+
+    def kill_server(self) -> None:
+        """With all that it holds back, and what is on its way to it."""
+        self.server = None
+
+    def start_agent(self, node: int) -> None:
+        """A new life of the node's agent, over the supervisors that are there."""
+        self.lives += 1
+        self.paused.discard(node)
+        self.agents[node] = Agent(self.machines[node], self.lives, takes_late=self.takes_late)
+
+    def kill_agent(self, node: int) -> None:
+        """Its supervisors live on."""
+        self.agents[node] = None
+
+    def reboot(self, node: int) -> None:
+        """The node's power failed."""
+        self.kill_agent(node)
+        self.machines[node].reboot()
+
+    def drain(self, node: int, *, on: bool) -> None:
+        """The operator's wish."""
+        self.do(lambda c, now: c.drain(node, on, "operator", now))
+
+    def busiest(self) -> int:
+        """The node with most attempts; the first of those."""
+        return max(self.machines, key=lambda node: (len(self.machines[node].supervisors), -node))
+
+    def after(self, ms: int, repair: Callable[[], None]) -> None:
+        """A fault ends when `ms` have passed."""
+        self.letter_numbers += 1
+        heapq.heappush(self.repairs, (self.true_ms + ms, self.letter_numbers, repair))
+
+    def do(self, command: Callable[[Control, Now], T]) -> T | None:
+        """A command as the writer carries it out; None when it was refused, or the server is not there."""
+        if self.server is None:
+            return None
+        book, control, now = self.server.control.book, self.server.control, self.server_now()
+        mark = book.mark()
+        try:
+            made = command(control, now)
+        except Refused:
+            book.undo(mark)
+            return None
+        control.dispatch(now)
+        return made if self._commit() else None
+
+    def server_now(self) -> Now:
+        """The server's clocks."""
+        assert self.server is not None
+        return Now(self.server.mono_base_ms + int(self.true_ms * self.server_rate), START_UNIX_MS + self.true_ms)
+
+    # time
+
+    def advance(self, ms: int) -> None:
+        """Let true time pass in steps, everybody doing what is due, in any order."""
+        end_ms = self.true_ms + ms
+        while self.true_ms < end_ms:
+            self.true_ms += STEP_MS
+            while self.repairs and self.repairs[0][0] <= self.true_ms:
+                heapq.heappop(self.repairs)[2]()
+            self._step_machines()
+            self.check()
+            self._step_server()
+            self._deliver()
+            self._step_agents()
+            self.check()
+
+    def settle(self) -> None:
+        """All faults stop: everything that is down comes up again, and time passes until every job has ended."""
+        self.weather, self.commit_fails, self.server_sleeps_until_ms = CALM, False, 0
+        self.repairs.clear()
+        self.deaf.clear()
+        self.mute.clear()
+        self.paused.clear()
+        if self.server is None:
+            self.start_server()
+        for node, agent in self.agents.items():
+            self.machines[node].fails_to_prepare = 0
+            if agent is None:
+                self.start_agent(node)
+            self.drain(node, on=False)
+            self.do(self._report(node, f"again{node}"))
+        end_ms = self.true_ms + HOUR_MS
+        while self.unended() and self.true_ms < end_ms:
+            self.advance(5_000)
+        assert not self.unended(), f"these never end: {self.unended()}"
+        self.advance(20_000)
+        left = [s for machine in self.machines.values() for s in machine.supervisors.values()]
+        assert not left, f"jobs have ended, and these are still held: {left}"
+
+    def unended(self) -> list[Job]:
+        """Jobs that something may still happen to."""
+        return [row for row in self.store.of(Job) if isinstance(row, Job) and not is_ended(row.state)]
+
+    # invariants
+
+    def check(self) -> None:
+        """I1: of no job two attempts are executing."""
+        executing: dict[int, Supervisor] = {}
+        for machine in self.machines.values():
+            for supervisor in machine.supervisors.values():
+                if supervisor.end is not None:
+                    self.finished.setdefault(supervisor.token, supervisor.exit_code)
+                if supervisor.executing:
+                    other = executing.setdefault(supervisor.job, supervisor)
+                    assert other is supervisor, f"job {supervisor.job} runs twice: {other} and {supervisor}"
+
+    def _check_commit(self) -> None:
+        """I3 and the tokens: a result is what its program did, and belongs to the newest attempt."""
+        assert self.server is not None
+        for change in self.server.control.book.pending:
+            row = change.after
+            if isinstance(row, Attempt) and change.before is None:
+                assert row.token not in self.tokens, f"token {row.token} was given before"
+                self.tokens.add(row.token)
+            if isinstance(row, Result):
+                assert change.before is None
+                assert self.finished.get(row.token) == row.exit_code, f"nobody ended so: {row}"
+
+    def check_book(self) -> None:
+        """I4 and the memory: the book is what the store holds."""
+        if self.server is None:
+            return
+        book = self.server.control.book
+        held = [*book.nodes.values(), *book.accounts.values(), *book.jobs.values(), *book.attempts.values()]
+        assert sorted(map(repr, held)) == sorted(map(repr, self.store.live_rows()))
+        tokens = {token for tokens in book.tokens_of_node.values() for token in tokens}
+        assert tokens == {
+            row.token for row in self.store.of(Attempt) if isinstance(row, Attempt) and is_live(row.state)
+        }
+
+    # the inner workings
+
+    def _commit(self) -> bool:
+        assert self.server is not None
+        book = self.server.control.book
+        if self.commit_fails:
+            self.commit_fails = False
+            book.undo()
+            return False
+        self._check_commit()
+        self.store.write(book.pending, book.counters)
+        book.committed()
+        for node in self.server.control.touched().nodes:
+            if node in self.server.held_back:
+                call, _ = self.server.held_back[node]
+                self.server.held_back[node] = (call, self.true_ms)
+        return True
+
+    def _step_machines(self) -> None:
+        for machine in self.machines.values():
+            for supervisor in machine.supervisors.values():
+                supervisor.step(machine.now_ns(self.true_ms), STEP_MS)
+
+    def _step_server(self) -> None:
+        if self.server is None or self.true_ms < self.server_sleeps_until_ms:
+            return
+        self.do(lambda c, now: c.tick(now))
+        for node, (call, due_ms) in list(self.server.held_back.items()):
+            if due_ms <= self.true_ms:
+                del self.server.held_back[node]
+                self._send(call, self.do(functools.partial(_answer, call=call)) or "stale")
+
+    def _step_agents(self) -> None:
+        for node in self.random.sample(list(self.agents), len(self.agents)):
+            agent = self.agents[node]
+            if agent is not None and node not in self.paused:
+                call = agent.call(self.machines[node].now_ns(self.true_ms))
+                if call is not None:
+                    self._send(call)
+
+    def _send(self, call: Call, answer: Any = None) -> None:
+        copies = 1 + (self.random.random() < self.weather.double)
+        for _ in range(copies):
+            away = call.node in (self.mute if answer is None else self.deaf)
+            if away or self.random.random() < self.weather.lose:
+                continue
+            at_ms = self.true_ms + self.random.randrange(self.weather.delay_ms)
+            self.letter_numbers += 1
+            heapq.heappush(self.letters, (at_ms, self.letter_numbers, Letter(call, answer)))
+
+    def _deliver(self) -> None:
+        later = []
+        while self.letters and self.letters[0][0] <= self.true_ms:
+            at_ms, number, letter = heapq.heappop(self.letters)
+            node = letter.call.node
+            if node in (self.mute if letter.answer is None else self.deaf):
+                continue
+            if letter.answer is None:
+                if self.true_ms < self.server_sleeps_until_ms:
+                    later.append((at_ms, number, letter))
+                elif self.server is not None:
+                    self._serve(letter.call)
+            elif node in self.paused:
+                later.append((at_ms, number, letter))
+            else:
+                self._take(letter.call, letter.answer)
+        for one in later:
+            heapq.heappush(self.letters, one)
+
+    def _serve(self, call: Call) -> None:
+        assert self.server is not None
+        server, node, epoch = self.server, call.node, call.epoch
+        if epoch is None:
+            self._send(call, server.control.book.nodes[node].epoch)
+            return
+        body = call.body
+        try:
+            if isinstance(body, SyncRequest):
+                request = body
+                answer = self._do_or_raise(lambda c, now: c.sync(node, epoch, request, now))
+                if answer is not None and not server.control.has_news(node, answer):
+                    server.held_back[node] = (call, self.true_ms + min(answer.next_sync_ms, 3_000))
+                    return
+                self._send(call, answer or "failed")
+            else:
+                row = self._do_or_raise(lambda c, now: c.register(node, epoch, str(body), now))
+                self._send(call, ("registered", row.epoch) if row else "failed")
+        except Refused as refused:
+            self._send(call, "stale" if refused.kind == "stale_epoch" else refused)
+
+    def _do_or_raise(self, command: Callable[[Control, Now], T]) -> T | None:
+        raised: list[Refused] = []
+
+        def kept(control: Control, now: Now) -> T:
+            try:
+                return command(control, now)
+            except Refused as refused:
+                raised.append(refused)
+                raise
+
+        made = self.do(kept)
+        if raised:
+            raise raised[0]
+        return made
+
+    def _take(self, call: Call, answer: Any) -> None:
+        agent = self.agents[call.node]
+        if agent is None or agent.life != call.life:
+            return
+        now_ns = self.machines[call.node].now_ns(self.true_ms)
+        if isinstance(answer, SyncAnswer):
+            agent.on_answer(call, answer, now_ns, self.programs)
+        elif isinstance(answer, int):
+            following = agent.on_hello(call, answer, now_ns)
+            if following is not None:
+                self._send(following)
+        elif isinstance(answer, tuple):
+            agent.on_registered(call, answer[1])
+        elif answer == "stale":
+            agent.on_stale(call)
+        else:
+            agent.on_failure(call, now_ns)
+
+    def live(self) -> list[Attempt]:
+        """Attempts that the store has as live."""
+        return [row for row in self.store.of(Attempt) if isinstance(row, Attempt) and is_live(row.state)]
+
+    def stopping(self) -> list[Attempt]:
+        """Those that were asked to end."""
+        return [attempt for attempt in self.live() if attempt.state is AttemptState.STOPPING]
