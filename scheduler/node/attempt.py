@@ -190,7 +190,7 @@ class Attempt:
         await self._ensure_room()
         fetch = self._around.fetcher.fill(self.token, spec, self._assignment.checkpoint_sha256, self._order.work)
         await fetch
-        launch = self._executor().preparation(machine, self._order)
+        launch = await asyncio.to_thread(self._executor().preparation, machine, self._order)
         if launch is not None:
             await preparation.run(launch)
 
