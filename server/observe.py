@@ -55,6 +55,7 @@ class Observed:
             try:
                 self._addresses.take(_network(scope))
             except ProblemError as problem:
+                scope["state"]["problem"] = problem.slug
                 await problems.respond(problem, request_id)(scope, receive, watched)
             else:
                 await self._app(scope, receive, watched)

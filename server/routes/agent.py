@@ -15,7 +15,7 @@ from server import agents, bodies, uploads, views
 from server.bodies import accepts, accepts_bytes
 from server.deps import SignedRequest, TheRuntime, told, verify
 from server.problems import ProblemError
-from server.routes.described import Id, Sha256, answers, refusals
+from server.routes.described import Id, Sha256, Whole, answers, refusals
 from server.schemas.agent import HelloView, LogSizeView, RegisterDocument, StoredView, SyncDocument, SyncView
 from server.schemas.base import ID_MAX
 
@@ -25,7 +25,7 @@ _SIGNED = ("bad-signature", "server-restarted", "stale-epoch", "replayed")
 
 @router.get("/hello", response_model=HelloView, responses=refusals("not-found"))
 async def hello(
-    runtime: TheRuntime, node: Annotated[int, Query(ge=0, le=ID_MAX, description="0: not enrolled yet")] = 0
+    runtime: TheRuntime, node: Annotated[Whole, Query(ge=0, le=ID_MAX, description="0: not enrolled yet")] = 0
 ) -> Response:
     """What a request has to be signed with."""
     found = runtime.book.nodes.get(node)
@@ -70,7 +70,7 @@ async def sync(
     openapi_extra=accepts_bytes(),
 )
 async def append(
-    runtime: TheRuntime, token: Id, stream: Stream, offset: Annotated[int, Query(ge=0, le=ID_MAX)], request: Request
+    runtime: TheRuntime, token: Id, stream: Stream, offset: Annotated[Whole, Query(ge=0, le=ID_MAX)], request: Request
 ) -> Response:
     """What an attempt printed from `offset` on; 409 says where to go on when that is elsewhere."""
     content = await bodies.read(request, runtime.settings.limits.log_append_bytes)
@@ -126,7 +126,7 @@ async def checkpoint(runtime: TheRuntime, token: Id, sha256: Sha256, request: Re
     responses=answers("The content", "application/octet-stream") | refusals(*_SIGNED, "superseded", "not-found"),
 )
 async def blob(
-    runtime: TheRuntime, what: SignedRequest, sha256: Sha256, token: Annotated[int, Query(ge=1, le=ID_MAX)]
+    runtime: TheRuntime, what: SignedRequest, sha256: Sha256, token: Annotated[Whole, Query(ge=1, le=ID_MAX)]
 ) -> Response:
     """An input, or the checkpoint, of the job whose attempt this node runs; ranges are honoured."""
     _, job = agents.live(runtime, what, token)

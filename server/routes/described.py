@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 from fastapi import Path, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 
 from server.problems import KINDS, MEDIA_TYPE
 from server.schemas.base import ID_MAX
 
-Id = Annotated[int, Path(ge=1, le=ID_MAX)]
+_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}", re.ASCII)
+
+
+def _digits(value: object) -> object:
+    """One text for each number: not 1.0, +1, 01 or 1_000."""
+    if isinstance(value, str) and not _NUMBER.fullmatch(value):
+        raise ValueError("is no whole number")
+    return value
+
+
+#: a number in a path or a query
+Whole = Annotated[int, BeforeValidator(_digits)]
+Id = Annotated[Whole, Path(ge=1, le=ID_MAX)]
 Sha256 = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
-Limit = Annotated[int, Query(ge=1, le=200)]
+Limit = Annotated[Whole, Query(ge=1, le=200)]
 #: of a page: a number to go on from
 Cursor = Annotated[str | None, Query(pattern=r"^[0-9]{1,15}$")]
 

@@ -14,13 +14,13 @@ from server import jobs, views
 from server.deps import Caller, TheRuntime
 from server.follow import NDJSON, FollowResponse, Output
 from server.problems import ProblemError
-from server.routes.described import Id, answers, refusals
+from server.routes.described import Id, Whole, answers, refusals
 from server.schemas.base import ID_MAX
 from server.schemas.views import ManifestView
 
 router = APIRouter(prefix="/v1/jobs/{job}", tags=["jobs"])
 TEXT_BYTES = 8 << 20
-Offset = Annotated[int, Query(ge=0, le=ID_MAX)]
+Offset = Annotated[Whole, Query(ge=0, le=ID_MAX)]
 
 
 @router.get(
@@ -35,7 +35,7 @@ async def logs(
     follow: Annotated[bool, Query()] = False,
     stream: Stream = "out",
     offset: Offset = 0,
-    limit: Annotated[int, Query(ge=1, le=TEXT_BYTES)] = TEXT_BYTES,
+    limit: Annotated[Whole, Query(ge=1, le=TEXT_BYTES)] = TEXT_BYTES,
     out: Offset = 0,
     err: Offset = 0,
 ) -> Response:

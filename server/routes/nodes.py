@@ -16,7 +16,7 @@ from server import bodies, nodes, views
 from server.bodies import accepts, accepts_bytes
 from server.deps import Supplier, TheRuntime, Viewer, verify
 from server.problems import ProblemError
-from server.routes.described import Cursor, Id, Limit, answers, number, refusals
+from server.routes.described import Cursor, Id, Limit, Whole, answers, number, refusals
 from server.runtime import Runtime
 from server.schemas.base import TIME_MS_MAX
 from server.schemas.nodes import EnrolDocument, EnrolledView, HistoryView, NodePage, NodeView, ReportPage
@@ -90,8 +90,8 @@ async def history(
     account: Viewer,
     node: Id,
     metric: Metric,
-    since_ms: Annotated[int, Query(ge=0, le=TIME_MS_MAX)] = 0,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 1000,
+    since_ms: Annotated[Whole, Query(ge=0, le=TIME_MS_MAX)] = 0,
+    limit: Annotated[Whole, Query(ge=1, le=1000)] = 1000,
 ) -> Response:
     """How a figure of a node went, oldest first: the newest `limit` since a time."""
     del account

@@ -16,7 +16,7 @@ from scheduler.store.errors import StoreError
 from server import logs, nodes, views
 from server.deps import Operator, Supplier, TheRuntime
 from server.problems import ProblemError
-from server.routes.described import Cursor, Limit, number, refusals
+from server.routes.described import Cursor, Limit, Whole, number, refusals
 from server.runtime import backups
 from server.schemas.base import ID_MAX
 from server.schemas.nodes import DuePage
@@ -32,9 +32,9 @@ async def events(
     account: Operator,
     limit: Limit = 100,
     cursor: Cursor = None,
-    after: Annotated[int, Query(ge=0, le=ID_MAX)] = 0,
-    node: Annotated[int | None, Query(ge=1, le=ID_MAX)] = None,
-    job: Annotated[int | None, Query(ge=1, le=ID_MAX)] = None,
+    after: Annotated[Whole, Query(ge=0, le=ID_MAX)] = 0,
+    node: Annotated[Whole | None, Query(ge=1, le=ID_MAX)] = None,
+    job: Annotated[Whole | None, Query(ge=1, le=ID_MAX)] = None,
 ) -> Response:
     """Who did what, when, why: oldest first, after a number; of one node or one job where given."""
     del account
@@ -47,7 +47,7 @@ async def events(
 async def due(
     runtime: TheRuntime,
     account: Supplier,
-    within_ms: Annotated[int, Query(ge=0, le=1000 * HOUR_MS, description="also those that will be, so soon")] = 0,
+    within_ms: Annotated[Whole, Query(ge=0, le=1000 * HOUR_MS, description="also those that will be, so soon")] = 0,
 ) -> Response:
     """Nodes whose figures are to be measured anew, the longest overdue first: your own, or an operator's all."""
 
