@@ -11,7 +11,8 @@ from scheduler.store.statement import update_one
 _SELECT = "select value from meta where key = :key"
 _RAISE = "update meta set value = :next where key = :key and value = :saved"
 _RAISE_BOOT = "update meta set value = value + 1 where key = 'boot' returning value"
-_REWRITE_BOOT = "update meta set value = value where key = 'boot'"
+# SQLite leaves a page alone when what is written is there already
+_PROBE = "update meta set value = 1 - value where key = 'probe'"
 _SET = "insert into meta (key, value) values (:key, :value) on conflict (key) do update set value = excluded.value"
 _SKIP = "update meta set value = value + :skipped where key in ('boot', 'node', 'job', 'token', 'event', 'account')"
 
@@ -38,9 +39,9 @@ def raise_boot(db: sqlite3.Connection) -> int:
     return int(db.execute(_RAISE_BOOT).fetchone()[0])
 
 
-def rewrite_boot(db: sqlite3.Connection) -> None:
-    """Write what is there already."""
-    db.execute(_REWRITE_BOOT)
+def probe(db: sqlite3.Connection) -> None:
+    """Change something that means nothing."""
+    db.execute(_PROBE)
 
 
 def skip_numbers(db: sqlite3.Connection, skipped: int) -> None:

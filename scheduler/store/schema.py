@@ -176,7 +176,9 @@ _HISTORY = (
 
 _FIRST_META = """
 insert into meta (key, value)
-values ('boot', 0), ('event_floor', 1), ('node', 1), ('job', 1), ('token', 1), ('event', 1), ('account', 1)
+values
+    ('boot', 0), ('probe', 0), ('event_floor', 1),
+    ('node', 1), ('job', 1), ('token', 1), ('event', 1), ('account', 1)
 """
 
 

@@ -94,13 +94,13 @@ class Store:
         self._saved = counters
 
     def probe(self) -> None:
-        """Write to the disk without changing anything.
+        """Write to the disk without changing anything that means something.
 
         Raises:
             StoreError: it takes no writes.
         """
         with translated(f"writing {self.path}"), transaction(self._db):
-            meta.rewrite_boot(self._db)
+            meta.probe(self._db)
 
     def job_by_key(self, owner: int, key: str) -> Job | None:
         """The job that was committed for an owner's idempotency key."""
@@ -111,10 +111,6 @@ class Store:
         """Remove events numbered under `below` for good, and return how many; write them elsewhere before."""
         with translated(f"pruning {self.path}"), transaction(self._db):
             return history.prune_events(self._db, below)
-
-    def watch_statements(self, called: Callable[[str], None] | None) -> None:
-        """Have `called` told of each SQL statement as it begins, or nobody; what the crash tests count with."""
-        self._db.set_trace_callback(called)
 
     def close(self) -> None:
         """Put the write-ahead log back into the file and let another process in."""

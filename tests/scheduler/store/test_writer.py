@@ -101,7 +101,7 @@ def test_a_command_is_answered_only_when_its_changes_are_on_the_disk(bench: Benc
 def test_commands_of_one_round_share_one_commit(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Group commit: three commands, one transaction."""
     begun: list[str] = []
-    bench.store.watch_statements(lambda sql: begun.append(sql) if sql.lower().startswith("begin") else None)
+    bench.store._db.set_trace_callback(lambda sql: begun.append(sql) if sql.lower().startswith("begin") else None)
     futures = [bench.writer.do(submit(key)) for key in "abc"]
 
     bench.writer.step()
@@ -126,7 +126,7 @@ def test_a_command_that_raises_is_undone_alone(bench: Bench) -> None:
 def test_a_round_without_changes_writes_nothing(bench: Bench) -> None:
     """Heartbeats cost no disk access."""
     statements: list[str] = []
-    bench.store.watch_statements(statements.append)
+    bench.store._db.set_trace_callback(statements.append)
     future = bench.writer.do(lambda core, now: now.unix_ms)
 
     bench.writer.step()
