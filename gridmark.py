@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 #: verb -> (where it is defined, one line of help); the modules are imported when the verb is called
 VERBS = {
+    "up": ("server.cli_serve:up", "Measure this machine, list it, and serve the market on it."),
     "qualify": ("qualify.cli:qualify", "Measure this machine, check it, score it and print the report."),
     "peer": ("qualify.cli:peer", "Be the far end of another machine's network benchmark."),
     "doctor": ("qualify.cli:doctor", "Say what in this installation or machine stands in the way."),
@@ -25,6 +26,7 @@ VERBS = {
     "logs": ("server.cli_jobs:logs", "Print what a job wrote."),
     "cancel": ("server.cli_jobs:cancel", "Stop jobs."),
     "get": ("server.cli_get:get", "Fetch what a job left behind."),
+    "serve": ("server.cli_serve:serve", "Serve the market, without a node of this machine."),
     "nodes": ("server.cli_operator:nodes", "List nodes with their state."),
     "node": ("server.cli_operator:node", "Show one node in full: figures, terms, findings."),
     "drain": ("server.cli_operator:drain", "Give nodes no new work."),

@@ -1,0 +1,139 @@
+"""The verbs that serve: up, the market on one machine, and serve, the server alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from server import client_settings
+from server.cli_shared import fail, say
+
+if TYPE_CHECKING:
+    from server.up import Ready
+
+PORT = 8700
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path), help="The folder for everything. [~/.local/share/gridmark]")
+@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--price", type=click.FloatRange(0, 1_000_000), default=0.0, metavar="DOLLARS", help="Of this machine per hour. [0]"
+)
+@click.option("--name", help="What this machine is called. [its host name]")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print address, token and node as one JSON document when ready.")
+def up(data: Path | None, port: int, price: float, name: str | None, device: str, as_json: bool) -> None:
+    """Measure this machine, list it, and serve the market and its page on it, until Ctrl-C.
+
+    The first start measures for up to 45 s. A later one finds its data again, and serves at once. Whoever has the
+    token can run commands on this machine as you: it listens on 127.0.0.1 only. Jobs that run at Ctrl-C are frozen
+    after 10 s; start it again within 10 minutes and they go on.
+
+    Exit codes: 0 stopped, 3 it could not begin, 130 interrupted before it served.
+
+    Example: gridmark up
+    """
+    from scheduler.store.errors import StoreError
+    from server.serving import ServingError
+    from server.settings import SettingsError
+    from server.up import UpError, Wishes, Words
+    from server.up import up as serve_all
+
+    wishes = Wishes(
+        data=(data or client_settings.data_folder(os.environ)).absolute(),
+        port=port,
+        price_uh=round(price * 1_000_000),
+        name=name or _host_name(),
+        device=device,
+    )
+    command = "gridmark run" if data is None else f"GRIDMARK_DATA={shlex.quote(str(wishes.data))} gridmark run"
+    words = Words(say=say, ready=lambda ready: _announce(ready, command, as_json=as_json))
+    try:
+        running = serve_all(wishes, os.environ, words)
+    except (UpError, StoreError, ServingError, SettingsError) as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"{error.filename or wishes.data}: {error.strerror}; choose another folder with --data")
+    except KeyboardInterrupt:
+        fail("interrupted before it served", 130)
+    if running:
+        jobs = "1 job runs on; it" if running == 1 else f"{running} jobs run on; they"
+        say(f"stopped; {jobs} will be frozen in 10 s and go on when `gridmark up` is started again within 10 min")
+    else:
+        say("stopped")
+
+
+def _announce(ready: Ready, command: str, *, as_json: bool) -> None:
+    from reports import units
+    from scheduler import codec
+    from scheduler.lifecycle import Standing, shown
+    from server import cli_words as words
+
+    node = ready.node
+    token = ready.tokens["renter"]
+    if as_json:
+        click.echo(json.dumps({"url": ready.url, "token": token, "node": node.id}))
+        sys.stdout.flush()
+        return
+    click.echo(f"url    {ready.url}\ntoken  {token}")
+    sys.stdout.flush()
+    has = words.capacity(codec.encode(node.capacity))
+    standing = shown(node.standing, online=True, draining=node.draining)
+    say(f"node {node.id} is {units.plain(node.name)}: {units.plain(node.model)}, {has}: {standing}")
+    if node.standing not in (Standing.READY, Standing.DEGRADED):
+        say(f"it takes no jobs: {units.plain(node.why)}; `gridmark node {node.id}` says more")
+    say(f"in another terminal: {command} -- echo hello")
+
+
+def _host_name() -> str:
+    """The host's name as far as a node's may be such."""
+    kept = "".join(
+        char if char.isascii() and (char.isalnum() or char in "._-") else "-" for char in socket.gethostname()
+    )
+    return kept.lstrip("._-")[:100] or "node"
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path), help="The folder for everything. [~/.local/share/gridmark]")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0 takes a free one.")
+@click.option("--tls-certificate", type=click.Path(path_type=Path), metavar="FILE", help="PEM, with its chain.")
+@click.option("--tls-key", type=click.Path(path_type=Path), metavar="FILE", help="PEM.")
+@click.option("--insecure", is_flag=True, help="Plain HTTP beyond this machine, where something else encrypts.")
+def serve(
+    data: Path | None, host: str, port: int, tls_certificate: Path | None, tls_key: Path | None, insecure: bool
+) -> None:
+    """Serve the market and its page, without a node of this machine, until SIGTERM or Ctrl-C.
+
+    Its log goes to stderr, one JSON object a line. The first start makes an account of each role; their tokens are in
+    the file client.json of its data folder, where commands on this machine find them.
+
+    Exit codes: 0 stopped, 3 it could not begin.
+
+    Example: gridmark serve --host 0.0.0.0 --tls-certificate cert.pem --tls-key key.pem
+    """
+    from scheduler.store.errors import StoreError
+    from server.serving import ServingError
+    from server.settings import Settings, SettingsError
+    from server.up import serve_alone
+
+    folder = (data or client_settings.data_folder(os.environ)).absolute()
+    settings = Settings(
+        data=folder, host=host, port=port, tls_certificate=tls_certificate, tls_key=tls_key, insecure=insecure
+    )
+    try:
+        serve_alone(settings, click.echo)
+    except (StoreError, ServingError, SettingsError) as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"{error.filename or folder}: {error.strerror}; choose another folder with --data")
+    except KeyboardInterrupt:
+        fail("interrupted before it served", 130)

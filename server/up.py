@@ -1,0 +1,333 @@
+"""`gridmark up`: the whole market on this machine, in one process and one folder.
+
+The first start measures the machine, the later ones find it measured: they serve at once, and the market has the node
+measured anew when it is due and idle. The node's agent runs in a thread with an event loop of its own. What runs when
+the process ends goes on under its supervisors: frozen when the lease lapses, thawed when the next start takes it over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import json
+import logging.handlers
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from scheduler.node import identity, kernel
+from scheduler.node.agent import Agent, AgentError, Config, agent_folder
+from scheduler.node.join import JoinError, Offer, enrol, offered
+from scheduler.node.remote import Remote, RemoteError
+from scheduler.node.trust import trusted
+from scheduler.records import MarketNode, Role
+from server import auth, client_settings, serving, web
+from server.client import ClientError
+from server.client_settings import Kept
+from server.problems import ProblemError
+from server.runtime import Runtime
+from server.settings import Settings
+
+HOST = "127.0.0.1"
+ROLES: tuple[Role, ...] = ("renter", "supplier", "operator")
+#: the market takes a report up to an hour after its run ended; of an older one the measurement is repeated
+REPORT_AGE = "50m"
+LOG_FILE = "server.log"
+LOG_BYTES = 16 << 20
+#: how long the node may take from its first call to its first answer
+ONLINE_S = 15.0
+ONLINE_LOOK_S = 0.02
+
+
+class UpError(Exception):
+    """It cannot begin, or go on; one sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What was asked for."""
+
+    data: Path
+    port: int
+    price_uh: int  #: micro-dollars per hour of this machine
+    name: str
+    device: str = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """What whoever started it needs to know."""
+
+    url: str
+    tokens: Mapping[str, str]  #: by role
+    node: MarketNode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """How it speaks."""
+
+    say: Callable[[str], None]  #: a sentence for people
+    ready: Callable[[Ready], None]  #: jobs can be run from now on
+
+
+def up(wishes: Wishes, environment: Mapping[str, str], words: Words) -> int:
+    """Serve until SIGINT or SIGTERM; how many jobs were running then.
+
+    Raises:
+        UpError, StoreError, ServingError, SettingsError: it cannot begin, or the node cannot serve.
+        KeyboardInterrupt: stopped before it served.
+    """
+    environment = {**environment, "GRIDMARK_DATA": str(wishes.data)}
+    settings = Settings(data=wishes.data, host=HOST, port=wishes.port)
+    settings.check()
+    with _stopped_once_serving() as serves:
+        _make_private(settings.data)
+        runtime = Runtime.open(settings)
+        try:
+            _check_port(wishes.port)
+            tokens = kept_tokens(runtime, wishes.data)
+            report = None if _is_measured(runtime, wishes.data) else _measured(wishes, environment)
+            node = NodeThread(runtime, wishes, environment, words, tokens=tokens, report=report)
+        except BaseException:
+            runtime.close()
+            raise
+
+        def ready(url: str) -> None:
+            serves.set()
+            client_settings.save(wishes.data, Kept(server=url, tokens=tokens))
+            node.start(url)
+
+        log = logging.handlers.RotatingFileHandler(wishes.data / LOG_FILE, maxBytes=LOG_BYTES, backupCount=1)
+        try:
+            serving.serve(settings, runtime=runtime, more=(web.router(runtime),), ready=ready, log=log)
+        finally:
+            node.stop()
+            log.close()
+    if node.failure:
+        raise UpError(node.failure)
+    return len(runtime.book.attempts)
+
+
+def serve_alone(settings: Settings, ready: Callable[[str], None]) -> None:
+    """Serve without a node until SIGINT or SIGTERM.
+
+    Raises:
+        StoreError, ServingError, SettingsError: it cannot begin.
+        KeyboardInterrupt: stopped before it served.
+    """
+    settings.check()
+    with _stopped_once_serving() as serves:
+        _make_private(settings.data)
+        runtime = Runtime.open(settings)
+        try:
+            tokens = kept_tokens(runtime, settings.data)
+        except BaseException:
+            runtime.close()
+            raise
+
+        def serving_at(url: str) -> None:
+            serves.set()
+            client_settings.save(settings.data, Kept(server=url, tokens=tokens))
+            ready(url)
+
+        serving.serve(settings, runtime=runtime, more=(web.router(runtime),), ready=serving_at)
+
+
+def _make_private(folder: Path) -> None:
+    """A folder that only its owner enters: jobs, their output and tokens are in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+
+
+def kept_tokens(runtime: Runtime, data: Path) -> dict[str, str]:
+    """A token for each role: those of the file as far as they still let in, new accounts' otherwise."""
+    try:
+        kept = client_settings.read(data)
+    except ClientError:  # damaged: it is written anew
+        kept = None
+    tokens = kept.tokens if kept else {}
+    found = {role: token for role, token in tokens.items() if _lets_in(runtime, role, token)}
+    if missing := [role for role in ROLES if role not in found]:
+        new = runtime.bootstrap() or {role: _new_account(runtime, role) for role in missing}
+        found |= {str(role): token for role, token in new.items()}
+    return found
+
+
+def _lets_in(runtime: Runtime, role: str, token: str) -> bool:
+    try:
+        return runtime.directory.whose(token).role == role
+    except ProblemError:
+        return False
+
+
+def _new_account(runtime: Runtime, role: Role) -> str:
+    token = auth.new_token(runtime.sources.random_bytes)
+    digest = auth.digest(token)
+    made = runtime.writer.do(lambda control, now: control.create_account(f"{role} of gridmark up", role, digest, now))
+    runtime.directory.put(made.result())
+    return token
+
+
+def _is_measured(runtime: Runtime, data: Path) -> bool:
+    """Whether the market has a report of the node that this folder is enrolled as."""
+    try:
+        enrolled = identity.enrolment(agent_folder(data))
+    except identity.IdentityError:
+        return False
+    node = runtime.book.nodes.get(enrolled.node)
+    return node is not None and node.reported_ms is not None
+
+
+def _measured(wishes: Wishes, environment: Mapping[str, str]) -> bytes:
+    """A report of this machine as gzipped JSON: measured now, with its progress on stderr, or a few minutes ago."""
+    front_door = Path(__file__).resolve().parents[1] / "gridmark.py"
+    argv = [sys.executable, str(front_door), "qualify", "--json", "--if-older-than", REPORT_AGE]
+    argv += ["--device", wishes.device, "--workdir", str(wishes.data)]
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=dict(environment)) as child:
+        try:
+            content, _ = child.communicate()
+        except KeyboardInterrupt:
+            child.send_signal(signal.SIGINT)  # a terminal's Ctrl-C has reached it already, another's signal has not
+            child.communicate()
+            raise
+    try:
+        partial = json.loads(content)["partial"]
+    except (ValueError, KeyError, TypeError):
+        raise UpError("this machine could not be measured; `gridmark doctor` says what stands in the way") from None
+    if partial:
+        raise KeyboardInterrupt
+    return gzip.compress(content, 6)
+
+
+def _check_port(port: int) -> None:
+    """Refuse a taken port before a minute is spent on measuring."""
+    with socket.socket() as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((HOST, port))
+        except OSError as error:
+            raise UpError(f"port {port} cannot be listened on: {error.strerror}; choose another with --port") from error
+
+
+@contextlib.contextmanager
+def _stopped_once_serving() -> Iterator[threading.Event]:
+    """Until the event is set a signal interrupts; from then on the server catches it, and it is not raised again."""
+    serves = threading.Event()
+
+    def caught(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        if not serves.is_set():
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, caught) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield serves
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class NodeThread:
+    """This machine as a node of the server in the same process; speaks to it as any other node does."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        wishes: Wishes,
+        environment: Mapping[str, str],
+        words: Words,
+        *,
+        tokens: Mapping[str, str],
+        report: bytes | None,
+    ) -> None:
+        self.failure = ""  #: why the node could not serve, or go on
+        self._runtime = runtime
+        self._wishes = wishes
+        self._environment = environment
+        self._words = words
+        self._tokens = tokens
+        self._report = report
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+
+    def start(self, url: str) -> None:
+        """Join and serve, from now on."""
+        self._thread = threading.Thread(target=self._run, args=(url,), name="gridmark-node")
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Leave politely; returns when it has."""
+        if self._thread is None:
+            return
+        if self._loop is not None and self._stop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+                self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    def _run(self, url: str) -> None:
+        try:
+            asyncio.run(self._serve(url))
+        except (AgentError, JoinError, identity.IdentityError, RemoteError, OSError) as error:
+            if not self._runtime.stopping:
+                self.failure = str(error)
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+
+    async def _serve(self, url: str) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        if self._runtime.stopping:
+            return
+        data = self._wishes.data
+        names = await asyncio.to_thread(offered, self._environment, data, process=True)
+        offer = Offer(name=self._wishes.name, price_uh=self._wishes.price_uh, process=True)
+        kept = await enrol(url, self._tokens["supplier"], offer, data=data, names=names, unix_ms=_unix_ms())
+        if self._report is not None:
+            await self._hand_in(kept, self._report)
+        config = Config(data=data, environment=self._environment, random=random.random, unix_ms=_unix_ms, say=self._say)
+        announcing = asyncio.create_task(self._announce(url, kept.node))
+        try:
+            await Agent(config).run(self._stop)
+        finally:
+            announcing.cancel()
+
+    async def _hand_in(self, kept: identity.Enrolment, report: bytes) -> None:
+        folder = agent_folder(self._wishes.data)
+        remote = Remote(
+            kept.server,
+            node=kept.node,
+            key=identity.own_key(folder),
+            first_seq=identity.first_seq(folder, _unix_ms()),
+            verify=trusted(kept.server, None),
+        )
+        try:
+            await remote.register(kernel.boot_id())
+            await remote.post_report(report)
+        finally:
+            await remote.close()
+
+    async def _announce(self, url: str, node: int) -> None:
+        """Say that jobs can be run, as soon as the market has heard of the agent."""
+        for _ in range(round(ONLINE_S / ONLINE_LOOK_S)):
+            if (found := self._runtime.book.nodes[node]).online:
+                self._words.ready(Ready(url=url, tokens=self._tokens, node=found))
+                return
+            await asyncio.sleep(ONLINE_LOOK_S)
+        self._say(f"the node has not come online within {ONLINE_S:.0f} s; {self._wishes.data / LOG_FILE} may say why")
+
+    def _say(self, sentence: str) -> None:
+        if not self._runtime.stopping:  # then the server is gone for a reason
+            self._words.say(sentence)
+
+
+def _unix_ms() -> int:
+    return time.time_ns() // 1_000_000
