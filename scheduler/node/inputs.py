@@ -59,10 +59,10 @@ class Fetcher:
             await self._place(token, packed, work, limit_bytes)
 
     async def _place(self, token: int, one: Input, work: Path, limit_bytes: int) -> None:
-        target = inside(work, one.to)
+        target = work if one.unpack and one.to == "." else inside(work, one.to)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            copy = target.with_name(f".{one.sha256}.part") if one.unpack else target
+            copy = work / f".{one.sha256}.part" if one.unpack else target
             target.unlink(missing_ok=True) if not one.unpack else None
             if not await asyncio.to_thread(self._cache.copy, one.sha256, copy):
                 await self._fetch(token, one, limit_bytes)
