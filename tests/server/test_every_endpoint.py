@@ -125,6 +125,10 @@ OPERATIONS: dict[str, Operation] = {
 NO_IDS = ("999999", "0", "-1", "x", "1.0", "9" * 30, "%00", "%2e%2e", "١")
 
 
+#: values that fit no field
+WRONG: tuple[Any, ...] = ({}, None, -1.5, "\0", [[]], {"": ""})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Market:
     """A server with one of everything, and somebody else of each role."""
@@ -246,7 +250,7 @@ def test_what_is_another_s_is_not_there(market: Market, key: str) -> None:
 @pytest.mark.parametrize("key", [key for key in OPERATIONS if "{" in key])
 def test_ids_of_nothing_and_no_ids(market: Market, key: str) -> None:
     """404 or 422, or what is said of a signature: never another's, never 500."""
-    operation, (method, path) = OPERATIONS[key], parts(key)
+    operation, (method, _) = OPERATIONS[key], parts(key)
     role = operation.roles[0] if operation.roles else None
     for wrong in NO_IDS:
         names = dict.fromkeys(market.names, wrong)
@@ -301,7 +305,7 @@ def test_each_field_missing_null_mistyped_and_one_too_many(market: Market, key: 
     """422 with the field's place; a field with a default may be missing."""
     right = OPERATIONS[key].body
     for name in right:
-        for wrong in ({}, None, -1.5, "\0", [[]], {"": ""}):
+        for wrong in WRONG:
             document = {**right, name: wrong}
             answer = post(market, key, json.dumps(document).encode())
             assert answer.status_code == 422, (name, wrong, answer.text)
