@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,8 +64,7 @@ class Candidates:
         """
         resources = self.spec.resources
         gpus = resources.gpus + resources.gpu_milli / 1000
-        with np.errstate(divide="ignore", invalid="ignore"):
-            of_cpus = resources.cpu_milli / self.column("cpu_milli").astype(np.float64)
+        of_cpus = ratio(resources.cpu_milli, self.column("cpu_milli"))
         kinds = self.columns.texts("kind")
         on_gpu = kinds.holding([code for code, kind in enumerate(kinds.values) if kind == "cuda"])[self.slots]
         return np.where(on_gpu, gpus or np.nan, of_cpus)
@@ -80,8 +79,7 @@ class Candidates:
         if self.fields[work.metric].is_time:
             return work.amount * value
         rate = value * self.portion if work.metric.partition(".")[0] in DIVIDED else value
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(rate > 0, work.amount / rate, np.nan)
+        return ratio(work.amount, rate)
 
     @property
     def capability(self) -> Values:
@@ -90,8 +88,7 @@ class Candidates:
         Of the profiles that the job's `where` names, since those are what its owner looks at; of all that the node has
         where it names none. The geometric mean where they are several.
         """
-        where = self.spec.where
-        named = sorted(name for name in names(read(where)) if name.startswith(_CAPABILITY)) if where.strip() else []
+        named = _profiles_named(self.spec.where)
         profiles = named or [field.name for field in self.fields if field.name.startswith(_CAPABILITY)]
         with np.errstate(divide="ignore", invalid="ignore"):
             logs = np.log(np.array([self.column(name) for name in profiles], dtype=np.float64))
@@ -109,6 +106,18 @@ class Policy:
     name: str  #: its file's
     about: str  #: one line for people
     rank: Callable[[Candidates], tuple[Term, ...]]  #: the most important first; equals go to the lowest node number
+
+
+def ratio(over: float | Numbers, under: Numbers) -> Values:
+    """A quotient; NaN where there is nothing to divide by."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(under > 0, over / under.astype(np.float64), np.nan)
+
+
+@lru_cache(maxsize=1024)
+def _profiles_named(where: str) -> tuple[str, ...]:
+    """The capabilities that a query names."""
+    return tuple(sorted(name for name in names(read(where)) if name.startswith(_CAPABILITY))) if where.strip() else ()
 
 
 @cache

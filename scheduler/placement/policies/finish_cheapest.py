@@ -5,9 +5,7 @@ A job that does not say how much it has to do goes where an hour's money buys th
 
 from __future__ import annotations
 
-import numpy as np
-
-from scheduler.placement.policy import S_PER_H, Candidates, Policy, Term
+from scheduler.placement.policy import S_PER_H, Candidates, Policy, Term, ratio
 
 
 def rank(candidates: Candidates) -> tuple[Term, ...]:
@@ -17,8 +15,7 @@ def rank(candidates: Candidates) -> tuple[Term, ...]:
     if seconds is not None:
         cost = Term("cost_usd", price * seconds / S_PER_H)
     else:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            cost = Term("price_usd_per_h_per_capability", price / candidates.capability)
+        cost = Term("price_usd_per_h_per_capability", ratio(price, candidates.capability))
     return cost, Term("price_usd_per_h", price)
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from scheduler.placement.policy import Candidates, Policy, Term, Values
+from scheduler.placement.policy import Candidates, Policy, Term, Values, ratio
 
 
 def rank(candidates: Candidates) -> tuple[Term, ...]:
@@ -23,9 +21,7 @@ def rank(candidates: Candidates) -> tuple[Term, ...]:
 
 def _left(candidates: Candidates, column: str, taken: int) -> Values:
     """The part of a node's whole that would be free."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        left: Values = (candidates.column(f"{column}_free") - taken) / candidates.column(column)
-        return left
+    return ratio(candidates.column(f"{column}_free") - taken, candidates.column(column))
 
 
 POLICY = Policy(name="pack", about="best fit: the least left over", rank=rank)
