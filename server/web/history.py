@@ -45,7 +45,7 @@ class _Frame:
         return round(_HEIGHT - _BOTTOM - min(1.0, max(0.0, share)) * (_HEIGHT - _TOP - _BOTTOM), 1)
 
 
-def history(metric: str, course: Sequence[Figure]) -> History | None:
+def history(metric: str, unit: str, course: Sequence[Figure]) -> History | None:
     """A metric's course, oldest first; None with fewer than two measurements, which have none."""
     seen = sorted(course, key=lambda figure: figure.at_ms)[-MOST_DOTS:]
     if len(seen) < 2 or seen[0].at_ms == seen[-1].at_ms:
@@ -54,11 +54,10 @@ def history(metric: str, course: Sequence[Figure]) -> History | None:
     change = "" if first.value == 0 else f"{(last.value / first.value - 1) * 100:+.1f} %".replace("-", "−")
     since = f"since {words.moment(first.at_ms)[:10]}"
     said = f"{change} {since}, {len(seen)} measurements".strip()
-    return History(metric=metric, words=said, drawing=_draw(metric, seen, said))
+    return History(metric=metric, words=said, drawing=_draw(metric, unit, seen, said))
 
 
-def _draw(metric: str, seen: Sequence[Figure], said: str) -> Markup:
-    unit = seen[-1].unit
+def _draw(metric: str, unit: str, seen: Sequence[Figure], said: str) -> Markup:
     frame = _frame(seen)
     arms = "".join(
         f'<path class="arm" d="M{frame.x(one.at_ms)} {frame.y(one.low)}V{frame.y(one.high)}"/>'

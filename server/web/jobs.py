@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import codecs
 import shlex
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from reports import units
@@ -23,7 +23,7 @@ from server.routes import jobs as api
 from server.routes.described import Id
 from server.runtime import Runtime
 from server.schemas.base import ID_MAX
-from server.web import events, render, words
+from server.web import events, reasons, render, words
 from server.web.nodes import Fact
 from server.web.site import Site, to
 
@@ -117,8 +117,8 @@ def routes(site: Site, router: APIRouter) -> None:
         return await site.page(request, "job.html", here="/jobs", **shown)
 
     @router.post("/jobs/{job}/cancel")
-    async def cancel(job: Id, account: Caller, fields: Annotated[Mapping[str, str], Depends(site.form)]) -> Response:
-        del fields
+    async def cancel(request: Request, job: Id, account: Caller) -> Response:
+        await site.form(request)
         await api.cancel(runtime, account, job)
         return to(f"/jobs/{job}")
 
@@ -171,6 +171,11 @@ def _shown(runtime: Runtime, job: Job, *, mine: bool) -> Mapping[str, Any]:
     attempts = reader.attempts(job.id, limit=MOST_ATTEMPTS)
     result = reader.result(job.id) if mine else None
     ended = is_ended(job.state)
+
+    def name_of(node: int) -> str:
+        known = runtime.book.nodes.get(node)
+        return known.name if known else f"node {node}"
+
     return {
         "job": job,
         "mine": mine,
@@ -183,14 +188,9 @@ def _shown(runtime: Runtime, job: Job, *, mine: bool) -> Mapping[str, Any]:
         "logs": logs(runtime, job) if mine else [],
         "artifacts": [_file(job.id, one) for one in result.artifacts] if result else [],
         "artifacts_none": "None." if ended else "None yet: they are kept when the job ends.",
-        "attempts": [attempt(one, _name(runtime, one.node), now_ms) for one in attempts],
+        "attempts": [attempt(one, name_of, now_ms) for one in attempts],
         "events": [events.line(one, linked=False) for one in reader.latest_events(job=job.id, limit=MOST_EVENTS)],
     }
-
-
-def _name(runtime: Runtime, node: int) -> str:
-    known = runtime.book.nodes.get(node)
-    return known.name if known else f"node {node}"
 
 
 def _file(job: int, one: Artifact) -> File:
@@ -263,7 +263,7 @@ def logs(runtime: Runtime, job: Job) -> list[Log]:
     return found
 
 
-def attempt(one: Attempt, node_name: str, now_ms: int) -> Try:
+def attempt(one: Attempt, name_of: Callable[[int], str], now_ms: int) -> Try:
     """An attempt with the reasons for its place."""
     ran_ms = (one.ended_ms or now_ms) - one.started_ms if one.started_ms is not None else None
     pairs = [
@@ -278,10 +278,10 @@ def attempt(one: Attempt, node_name: str, now_ms: int) -> Try:
         state=words.state(one.state),
         tone=_tone(one.state),
         node=one.node,
-        node_name=node_name,
+        node_name=name_of(one.node),
         reason=one.reason,
         facts=[(name, value) for name, value in pairs if value not in ("", units.UNKNOWN)],
-        why=[(words.title(name), words.inline(value)) for name, value in one.why.items()],
+        why=reasons.told(one.why, name_of),
     )
 
 

@@ -39,8 +39,8 @@ def routes(site: Site, router: APIRouter) -> None:
         return answer
 
     @router.post("/logout")
-    async def log_out(request: Request, fields: Annotated[Mapping[str, str], Depends(site.form)]) -> Response:
-        del fields
+    async def log_out(request: Request) -> Response:
+        await site.form(request)
         site.sessions.close(request.cookies.get(COOKIE, ""))
         answer = to("/")
         answer.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from starlette.responses import HTMLResponse
 
 from reports import meanings, units
@@ -55,7 +55,7 @@ def routes(site: Site, router: APIRouter) -> None:
         found = nodes.found(runtime, node)
         mine = nodes.owns(account, found)
         report = await last_report(runtime, node) if mine else None
-        courses = await runtime.read(_courses, runtime, node)
+        courses = await runtime.read(_courses, runtime, found)
         return await site.page(
             request,
             "node.html",
@@ -76,9 +76,8 @@ def routes(site: Site, router: APIRouter) -> None:
         return HTMLResponse(text, headers={**render.HEADERS, "Content-Security-Policy": render.REPORT_POLICY})
 
     @router.post("/nodes/{node}/{verb}")
-    async def act(
-        node: Id, verb: Verb, account: Supplier, fields: Annotated[Mapping[str, str], Depends(site.form)]
-    ) -> Response:
+    async def act(request: Request, node: Id, verb: Verb, account: Supplier) -> Response:
+        fields = await site.form(request)
         await _VERBS[verb](runtime, account, node)
         return to(local(fields.get("next") or f"/nodes/{node}"))
 
@@ -89,14 +88,15 @@ async def last_report(runtime: Runtime, node: int) -> ReportEntry | None:
     return found[0] if found else None
 
 
-def _courses(runtime: Runtime, node: int) -> list[History]:
+def _courses(runtime: Runtime, node: MarketNode) -> list[History]:
     """How the node's figures went, the usual ones first; waits for the disk."""
     with runtime.reader.snapshot():
-        known = runtime.reader.metrics(node)
+        known = [key for key in runtime.reader.metrics(node.id) if key in node.figures]
         usual = [key for key in figures.USUAL if key in known]
         drawn = []
         for key in [*usual, *(key for key in known if key not in figures.USUAL)]:
-            one = history(key, runtime.reader.figures(node, key, limit=MOST_DOTS))
+            course = runtime.reader.figures(node.id, key, limit=MOST_DOTS)
+            one = history(key, node.figures[key].unit, course)
             if one is not None:
                 drawn.append(one)
             if len(drawn) == MOST_HISTORIES:

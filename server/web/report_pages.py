@@ -63,7 +63,12 @@ class ReportPages:
     async def ratios(self, node: int) -> Mapping[str, float]:
         """Measured ÷ expected by metric, from the newest report; above 1 is better, for times too."""
         report = await self._newest(node)
-        return {} if report is None else await self._made(self._ratios, report, ratios)
+        if report is None:
+            return {}
+        try:
+            return await self._made(self._ratios, report, ratios)
+        except ProblemError:  # the document is gone, the figures in the node's row are not
+            return {}
 
     async def _newest(self, node: int) -> str | None:
         found = await self._runtime.read(self._runtime.reader.reports, node, limit=1)

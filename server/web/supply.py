@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Request, Response
 
 from scheduler.lifecycle import Standing
-from scheduler.records import MarketNode, Remark
+from scheduler.records import MarketNode, Remark, ReportEntry
 from server import views
 from server.deps import Supplier
 from server.web import words
@@ -65,6 +65,13 @@ def routes(site: Site, router: APIRouter) -> None:
         )
 
 
+def no_findings(node: MarketNode, report: ReportEntry | None) -> str:
+    """What is said where no finding is shown."""
+    if report is not None:
+        return "Nothing: its last report raised no warning."
+    return "It was never measured." if node.reported_ms is None else "Its last report is no longer kept."
+
+
 async def section(site: Site, node: MarketNode, market: Market) -> Section:
     """A node, what is wrong with it, and the worth of mending it."""
     now_ms = site.runtime.now().unix_ms
@@ -84,7 +91,7 @@ async def section(site: Site, node: MarketNode, market: Market) -> Section:
         price=words.money(node.price_uh),
         measured=words.ago(node.reported_ms, now_ms) if node.reported_ms is not None else "never",
         findings=remarks,
-        findings_none="Nothing: its last report raised no warning." if report else "It was never measured.",
+        findings_none=no_findings(node, report),
         worth=worth(node, takes_jobs=takes_jobs, demand=demand, nodes=market.nodes, ratios=ratios),
         worth_none=silence(node, takes_jobs=takes_jobs),
     )

@@ -130,13 +130,24 @@ def inline(value: object) -> str:
         case float():
             return f"{value:.4g}"
         case dict():
-            return ", ".join(f"{key}: {inline(one)}" for key, one in value.items())
+            return ", ".join(_pair(str(key), one) for key, one in value.items() if one not in ("", [], (), {}))
         case list() | tuple():
             return ", ".join(inline(one) for one in value)
         case _:
             return units.plain(str(value))
 
 
+def _pair(key: str, value: object) -> str:
+    if key.endswith("_uh") and isinstance(value, int):
+        return f"{spaced(key.removesuffix('_uh'))}: {money(value)}/h"
+    return f"{spaced(key)}: {inline(value)}"
+
+
+def spaced(name: str) -> str:
+    """A field's name as words: "runner_up" gives "runner up"."""
+    return units.plain(name.replace("_", " "))
+
+
 def title(name: str) -> str:
-    """A field's name as a word: "rejected_by" gives "Rejected by"."""
-    return units.plain(name.replace("_", " ")).capitalize()
+    """A field's name as a heading: "runner_up" gives "Runner up"."""
+    return spaced(name).capitalize()

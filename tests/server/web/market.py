@@ -111,6 +111,7 @@ class Market:
     address: str = ""
     tokens: dict[str, str] = field(default_factory=dict)
     accounts: dict[str, Account] = field(default_factory=dict)
+    clients: list[httpx.Client] = field(default_factory=list)
 
     def do(self, command: Callable[[Control, Now], T]) -> T:
         return self.runtime.writer.do(command).result(timeout=20)
@@ -173,6 +174,7 @@ class Market:
     def client(self, who: str | None = None) -> httpx.Client:
         """A browser's cookies, without its page; logged in."""
         client = httpx.Client(base_url=self.address, timeout=20)
+        self.clients.append(client)
         if who is not None:
             answer = client.post("/login", data={"token": self.tokens[who], "csrf": mark_in(client.get("/login").text)})
             assert answer.status_code == 303, answer.text

@@ -28,13 +28,13 @@ def heights(drawing: str) -> list[float]:
 
 def test_a_single_measurement_has_no_course() -> None:
     """Nor have two at the same moment."""
-    assert history("memory.triad", course(1e9)) is None
-    assert history("memory.triad", course(1e9)[:1] * 2) is None
+    assert history("memory.triad", "B/s", course(1e9)) is None
+    assert history("memory.triad", "B/s", course(1e9)[:1] * 2) is None
 
 
 def test_a_higher_figure_lies_higher() -> None:
     """y grows downwards in a drawing."""
-    drawn = history("memory.triad", course(1e9, 3e9, 2e9))
+    drawn = history("memory.triad", "B/s", course(1e9, 3e9, 2e9))
 
     assert drawn is not None
     first, second, third = heights(drawn.drawing)
@@ -43,7 +43,7 @@ def test_a_higher_figure_lies_higher() -> None:
 
 def test_a_flat_course_is_drawn_flat() -> None:
     """A tenth of a percent does not fill the frame: 2 % of the value does, so it moves by a twentieth of it."""
-    drawn = history("memory.triad", course(1e9, 1.001e9))
+    drawn = history("memory.triad", "B/s", course(1e9, 1.001e9))
 
     assert drawn is not None
     first, second = heights(drawn.drawing)
@@ -52,7 +52,7 @@ def test_a_flat_course_is_drawn_flat() -> None:
 
 def test_the_words_tell_the_change_and_since_when() -> None:
     """4 GB/s after 5 GB/s is a fifth less."""
-    drawn = history("memory.triad", course(5e9, 4e9))
+    drawn = history("memory.triad", "B/s", course(5e9, 4e9))
 
     assert drawn is not None
     assert drawn.words == "−20.0 % since 1970-01-01, 2 measurements"
@@ -60,7 +60,7 @@ def test_the_words_tell_the_change_and_since_when() -> None:
 
 def test_the_drawing_is_well_formed_and_bounded() -> None:
     """It stands in a page as it is; intervals are drawn where there are any; the newest measurements stay."""
-    drawn = history("memory.triad", course(*range(1, 400), arm=0.5))
+    drawn = history("memory.triad", "B/s", course(*range(1, 400), arm=0.5))
 
     assert drawn is not None
     tree = ET.fromstring(str(drawn.drawing))  # noqa: S314 - made by the line above
@@ -70,7 +70,7 @@ def test_the_drawing_is_well_formed_and_bounded() -> None:
 
 def test_a_drawing_needs_no_style_of_its_own() -> None:
     """The pages' policy forbids it."""
-    drawn = history("<b>", course(1e9, 2e9))
+    drawn = history("<b>", "B/s", course(1e9, 2e9))
 
     assert drawn is not None
     assert "style" not in drawn.drawing
