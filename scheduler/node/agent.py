@@ -80,33 +80,38 @@ class Agent:
         """
         try:
             lock = identity.only_agent(self._folder)
-            key = identity.own_key(self._folder)
-            enrolled = identity.enrolment(self._folder)
-            first_seq = identity.first_seq(self._folder, self._config.unix_ms())
-            verify = trusted(enrolled.server, enrolled.ca)
         except (identity.IdentityError, OSError) as error:
             raise AgentError(str(error)) from error
-        found = await asyncio.to_thread(
-            machine.probe, self._config.environment, tag=key.public[:12], data=self._config.data
-        )
+        with lock:
+            try:
+                found = await self._connect()
+            except (identity.IdentityError, OSError) as error:
+                raise AgentError(str(error)) from error
+            poke = self._listen()
+            try:
+                self._around = self._surroundings(found, frozenset(self._offered))
+                await self._adopt(found)
+                await self._serve(stop)
+            finally:
+                asyncio.get_running_loop().remove_reader(poke)
+                poke.close()
+                await self._leave()
+
+    async def _connect(self) -> Machine:
+        """Who we are, where we are enrolled, and what this machine has."""
+        key = identity.own_key(self._folder)
+        enrolled = identity.enrolment(self._folder)
+        self._offered = enrolled.executors
         self._remote = Remote(
             enrolled.server,
             node=enrolled.node,
             key=key,
-            first_seq=first_seq,
-            verify=verify,
+            first_seq=identity.first_seq(self._folder, self._config.unix_ms()),
+            verify=trusted(enrolled.server, enrolled.ca),
             transport=self._config.transport,
         )
-        poke = self._listen()
-        try:
-            self._around = self._surroundings(found, frozenset(enrolled.executors))
-            await self._adopt(found)
-            await self._serve(stop)
-        finally:
-            asyncio.get_running_loop().remove_reader(poke)
-            await self._leave()
-            poke.close()
-            lock.close()
+        tag = key.public[:12]
+        return await asyncio.to_thread(machine.probe, self._config.environment, tag=tag, data=self._config.data)
 
     def _surroundings(self, found: Machine, offered: frozenset[str]) -> Surroundings:
         folder = self._config.data / "cache"

@@ -160,6 +160,8 @@ class Supervised:
         if self._map is not None:
             self._map.close()
             self._map = None
+        if self._process is not None and self._process.poll() is None:
+            self._process.returncode = 0  # or Popen would complain that nobody waits for it any more
 
     def _said_pid(self) -> int | None:
         status = self.status()

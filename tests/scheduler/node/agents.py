@@ -20,6 +20,7 @@ class Served:
 
     server: FakeServer
     folder: Path
+    node: str = ""  #: its tag
     said: list[str] = field(default_factory=list)
 
     def attempt(self, token: int) -> Path:
@@ -41,7 +42,7 @@ async def agent(
     folder = agent_folder(data)
     server.public_key = identity.own_key(folder).public
     identity.keep_enrolment(folder, identity.Enrolment(server="http://market", node=3, name="n", executors=executors))
-    served = Served(server, folder)
+    served = Served(server, folder, server.public_key[:12])
     made = Agent(
         Config(
             data=data,
@@ -77,3 +78,10 @@ def run(story: Callable[[], Awaitable[None]]) -> None:
 async def _bounded(story: Callable[[], Awaitable[None]]) -> None:
     async with asyncio.timeout(3 * PATIENCE_S):
         await story()
+
+
+async def until(holds: Callable[[], bool], *, seconds: float = PATIENCE_S) -> None:
+    """Until something is so that nobody tells of."""
+    async with asyncio.timeout(seconds):
+        while not holds():  # noqa: ASYNC110 - a file or a process, which sets no event
+            await asyncio.sleep(0.005)

@@ -48,7 +48,9 @@ class FakeServer(httpx.AsyncBaseTransport):
     calls: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.news = asyncio.Event()
+        self.news = asyncio.Event()  #: whoever sets it has the next answer given at once
+        if self.qualify:
+            self.news.set()
         self.heard = asyncio.Condition()
 
     def want(
@@ -165,12 +167,10 @@ class FakeServer(httpx.AsyncBaseTransport):
         async with self.heard:
             self.heard.notify_all()
         answer = self._wishes(request)
-        while request.wait and all(wish.desired == "run" for wish in answer.wishes) and not answer.qualify:
-            self.news.clear()
+        while request.wait and not self.news.is_set() and all(wish.desired == "run" for wish in answer.wishes):
             await self.news.wait()
             answer = self._wishes(request)
-            if self.unnamed:
-                break
+        self.news.clear()
         self.qualify = False
         return codec.encode(answer)
 
