@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 
 from scheduler.node.execution import PrepareError
 from scheduler.node.supervised import ENVIRONMENT, Launch
@@ -21,23 +22,28 @@ async def run(launch: Launch) -> None:
     Raises:
         PrepareError: it failed; the last line it printed says why.
     """
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *launch.interpreter,
-        str(launch.program),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env={**ENVIRONMENT, **launch.environment},
-        start_new_session=True,
-    )
-    try:
-        words, _ = await process.communicate(json.dumps(launch.body).encode())
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+    # files, not pipes: whatever of it is killed, nothing is left open
+    with tempfile.TemporaryFile() as orders, tempfile.TemporaryFile() as words:
+        orders.write(json.dumps(launch.body).encode())
+        orders.seek(0)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *launch.interpreter,
+            str(launch.program),
+            stdin=orders,
+            stdout=words,
+            stderr=words,
+            env={**ENVIRONMENT, **launch.environment},
+            start_new_session=True,
+        )
+        try:
             await process.wait()
-    if process.returncode:
-        lines = words[-WORDS_MAX_BYTES:].decode(errors="replace").strip().splitlines()
-        raise PrepareError(lines[-1] if lines else f"its preparation ended with exit code {process.returncode}")
+        finally:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
+        if process.returncode:
+            words.seek(max(0, words.seek(0, os.SEEK_END) - WORDS_MAX_BYTES))
+            lines = words.read().decode(errors="replace").strip().splitlines()
+            raise PrepareError(lines[-1] if lines else f"its preparation ended with exit code {process.returncode}")

@@ -8,6 +8,7 @@ import gzip
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -35,28 +36,32 @@ async def measure(argv: list[str], environment: Mapping[str, str]) -> bytes:
     Raises:
         QualificationError: it brought none.
     """
-    process = await asyncio.create_subprocess_exec(
-        *argv,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=dict(environment),
-        start_new_session=True,
-    )
-    try:
-        _lower(process.pid)
-        async with asyncio.timeout(RUN_S):
-            report, words = await process.communicate()
-    except TimeoutError:
-        raise QualificationError(f"the measurement did not end within {RUN_S:.0f} s") from None
-    finally:
-        if process.returncode is None:
-            await _end(process)
-    if not report.strip():
-        said = words.decode(errors="replace").strip().splitlines()
-        why = said[-1][-WORDS_MAX_CHARS:] if said else f"exit code {process.returncode}"
-        raise QualificationError(f"the measurement brought no report: {why}")
-    return await asyncio.to_thread(gzip.compress, report, 6)
+    # files, not pipes: whatever of the run is killed, nothing is left open
+    with tempfile.TemporaryFile() as report, tempfile.TemporaryFile() as words:
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=report,
+            stderr=words,
+            env=dict(environment),
+            start_new_session=True,
+        )
+        try:
+            _lower(process.pid)
+            async with asyncio.timeout(RUN_S):
+                await process.wait()
+        except TimeoutError:
+            raise QualificationError(f"the measurement did not end within {RUN_S:.0f} s") from None
+        finally:
+            if process.returncode is None:
+                await _end(process)
+        if not report.seek(0, os.SEEK_END):
+            words.seek(0)
+            said = words.read().decode(errors="replace").strip().splitlines()
+            why = said[-1][-WORDS_MAX_CHARS:] if said else f"exit code {process.returncode}"
+            raise QualificationError(f"the measurement brought no report: {why}")
+        report.seek(0)
+        return await asyncio.to_thread(lambda: gzip.compress(report.read(), 6))
 
 
 def _lower(pid: int) -> None:

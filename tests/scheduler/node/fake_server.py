@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import parse_qs
 
 import httpx
@@ -59,10 +60,10 @@ class FakeServer(httpx.AsyncBaseTransport):
         *command: str,
         given: Mapping[str, str] | None = None,
         checkpoint_sha256: str | None = None,
-        **spec: object,
+        **spec: Any,
     ) -> None:
         """Place a job; the agent hears of it at once. `given` are its secrets."""
-        made = JobSpec(name=f"job-{token}", command=command, **spec)  # type: ignore[arg-type]
+        made = JobSpec(name=f"job-{token}", command=command, **spec)
         self.wanted[token] = Assignment(
             job=100 + token, n=1, spec=made, gpus=(), secrets=given or {}, checkpoint_sha256=checkpoint_sha256
         )

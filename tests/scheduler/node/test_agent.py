@@ -11,6 +11,7 @@ import signal
 import sys
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -334,7 +335,7 @@ def test_a_checkpoint_travels(tmp_path: Path) -> None:
         ({"inputs": (Input(to="x", sha256="0" * 64, url="file:///etc/passwd"),)}, "only http and https are fetched"),
     ],
 )
-def test_what_cannot_be_prepared_is_refused_with_a_reason(tmp_path: Path, spec: dict[str, object], reason: str) -> None:
+def test_what_cannot_be_prepared_is_refused_with_a_reason(tmp_path: Path, spec: dict[str, Any], reason: str) -> None:
     """In one sentence, and the job may go elsewhere."""
 
     async def story() -> None:
