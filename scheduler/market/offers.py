@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -125,7 +125,8 @@ def search(
     fields = index.fields
     query = parse(text, fields) if text.strip() else None
     sorting = parse_sorting(sort, fields)
-    place = Place.read(cursor, mark=_mark(text, sort, default_filters)) if cursor is not None else None
+    mark = _mark(text, sort, default_filters)
+    place = Place.read(cursor, mark=mark) if cursor is not None else None
     named = (query.names if query else frozenset()) | sorting.names
     hidden = [one for one, names in UNHIDDEN_BY.items() if default_filters and not (query and query.names & names)]
     columns = index.snapshot(_columns(query, sorting))
@@ -133,39 +134,38 @@ def search(
     found = base & query.mask(columns, now_ms) if query else base
     slots, after = page(columns, sorting, np.flatnonzero(found), place, limit, now_ms)
     figures = tuple(sorted(name for name in named if fields[name].is_figure))
-    nodes = index.nodes_at(slots.tolist())
+    free = [_Free(*row) for row in zip(*(columns.numbers(name)[slots].tolist() for name in _FREE), strict=True)]
     count = int(found.sum())
     return OfferPage(
         offers=tuple(
-            _offer(node, columns, slot, figures, now_ms)
-            for node, slot in zip(nodes, slots.tolist(), strict=True)
-            if node is not None
-            and node.id == columns.numbers("id")[slot]  # its addition may have been undone meanwhile
+            _offer(node, left, figures, now_ms)
+            for node, left in zip(index.nodes_at(slots.tolist()), free, strict=True)
+            if node is not None and node.id == left.node  # its addition may have been undone meanwhile
         ),
         count=count,
-        cursor=after.written(_mark(text, sort, default_filters)) if after else None,
+        cursor=after.written(mark) if after else None,
         at_ms=now_ms,
         named=figures,
         explanation=query.explain(columns, now_ms, base) if query and (explain or count < FEW) else None,
     )
 
 
-_ALWAYS = (
-    "id",
-    "held",
-    "admitted",
-    "online",
-    "draining",
-    REPORTED_MS,
-    "gpus_free",
-    "cpu_milli_free",
-    "memory_bytes_free",
-    "disk_bytes_free",
-)
+class _Free(NamedTuple):
+    """What is left of a node, as the columns have it."""
+
+    node: int
+    gpus: int
+    cpu_milli: int
+    memory_bytes: int
+    disk_bytes: int
+
+
+_FREE = ("id", "gpus_free", "cpu_milli_free", "memory_bytes_free", "disk_bytes_free")
+_ALWAYS = frozenset({*_FREE, "held", "admitted", "online", "draining", REPORTED_MS})
 
 
 def _columns(query: Query | None, sorting: Sorting) -> frozenset[str]:
-    return frozenset(_ALWAYS) | sorting.columns | (query.columns if query else frozenset())
+    return _ALWAYS | sorting.columns | (query.columns if query else frozenset())
 
 
 def _base(columns: Columns, hidden: Iterable[str], now_ms: int) -> Mask:
@@ -188,7 +188,7 @@ def _mark(text: str, sort: str, default_filters: bool) -> str:
     return hashlib.sha256(whole).hexdigest()[:16]
 
 
-def _offer(node: MarketNode, columns: Columns, slot: int, figures: tuple[str, ...], now_ms: int) -> Offer:
+def _offer(node: MarketNode, left: _Free, figures: tuple[str, ...], now_ms: int) -> Offer:
     age_s = None if node.reported_ms is None else (now_ms - node.reported_ms) / 1000
     return Offer(
         node=node.id,
@@ -196,14 +196,14 @@ def _offer(node: MarketNode, columns: Columns, slot: int, figures: tuple[str, ..
         device_kind=node.device_kind,
         model=node.model,
         count=len(node.capacity.gpu_milli),
-        free=int(columns.numbers("gpus_free")[slot]),
+        free=left.gpus,
         vram_bytes=node.vram_bytes,
         cpus=node.capacity.cpu_milli / 1000,
-        cpus_free=int(columns.numbers("cpu_milli_free")[slot]) / 1000,
+        cpus_free=left.cpu_milli / 1000,
         memory_bytes=node.capacity.memory_bytes,
-        memory_free_bytes=int(columns.numbers("memory_bytes_free")[slot]),
+        memory_free_bytes=left.memory_bytes,
         disk_bytes=node.capacity.disk_bytes,
-        disk_free_bytes=int(columns.numbers("disk_bytes_free")[slot]),
+        disk_free_bytes=left.disk_bytes,
         price_uh=node.price_uh,
         region=node.region,
         standing=shown(node.standing, online=node.online, draining=node.draining),

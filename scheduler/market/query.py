@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,25 +27,20 @@ from scheduler.market.fields import Fields
 from scheduler.market.parse import read
 from scheduler.market.syntax import Expression, Name, Negative, names, show
 
+#: queries that are kept as read; people and scripts ask the same ones again and again
+REMEMBERED = 1024
+
 __all__ = ["Explanation", "Query", "QueryError", "Sorting", "parse", "parse_sorting"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Query:
     """A condition on nodes, checked."""
 
     tree: Expression
     fields: Fields
-
-    @property
-    def names(self) -> frozenset[str]:
-        """The fields it names."""
-        return names(self.tree)
-
-    @property
-    def columns(self) -> frozenset[str]:
-        """The columns an answer needs."""
-        return columns_of(self.tree, self.fields)
+    names: frozenset[str]  #: the fields it names
+    columns: frozenset[str]  #: what an answer needs
 
     def mask(self, columns: Columns, now_ms: int) -> Mask:
         """Where it certainly holds."""
@@ -60,24 +56,16 @@ class Query:
         return show(self.tree)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Sorting:
     """What nodes are sorted by: a number or a text, the lowest first unless it descends."""
 
     tree: Expression
     fields: Fields
+    names: frozenset[str]  #: the fields it names
+    columns: frozenset[str]  #: what it needs
     is_text: bool
     descends: bool
-
-    @property
-    def names(self) -> frozenset[str]:
-        """The fields it names."""
-        return names(self.tree)
-
-    @property
-    def columns(self) -> frozenset[str]:
-        """The columns it needs."""
-        return columns_of(self.tree, self.fields)
 
     def keys(self, columns: Columns, now_ms: int) -> tuple[NDArray[np.float64], tuple[str, ...]]:
         """A number per node, NaN where it is unknown; of a text its rank among the words, which else are empty."""
@@ -91,17 +79,19 @@ class Sorting:
         return ranks[texts.codes], words
 
 
+@lru_cache(maxsize=REMEMBERED)
 def parse(text: str, fields: Fields) -> Query:
-    """Read a query.
+    """Read a query; the same one is read once, however many pages are asked of it.
 
     Raises:
         QueryError: what is wrong, where, and what was probably meant; nothing else is ever raised.
     """
     tree = read(text)
     check_condition(tree, fields)
-    return Query(tree, fields)
+    return Query(tree, fields, names(tree), columns_of(tree, fields))
 
 
+@lru_cache(maxsize=REMEMBERED)
 def parse_sorting(text: str, fields: Fields) -> Sorting:
     """Read what to sort by: a field, any number such as price / count, or either behind a minus, the highest first.
 
@@ -114,4 +104,4 @@ def parse_sorting(text: str, fields: Fields) -> Sorting:
     kind = check(inner, fields).kind
     if kind == "truth" or (kind == "text" and not isinstance(inner, Name)):
         raise QueryError("wanted a field or a number to sort by, such as price or -p05(matmul.fp32)", position=inner.at)
-    return Sorting(inner, fields, is_text=kind == "text", descends=descends)
+    return Sorting(inner, fields, names(inner), columns_of(inner, fields), is_text=kind == "text", descends=descends)

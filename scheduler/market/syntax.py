@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import lru_cache
 from typing import Literal
 
 from scheduler.market.units import unit
@@ -35,7 +36,7 @@ class Quantity(Node):
         Raises:
             OverflowError: beyond the range of a float.
         """
-        return float(Fraction(self.digits) * unit(self.unit)[0])
+        return _in_base_units(self.digits, self.unit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,11 @@ Expression = Quantity | Text | Truth | Name | Call | Negative | Arithmetic | Com
 
 #: how tightly each binds; an operand that binds less tightly stands in brackets
 _OR, _AND, _NOT, _COMPARE, _SUM, _PRODUCT, _SIGN, _ATOM = range(8)
+
+
+@lru_cache(maxsize=4096)
+def _in_base_units(digits: str, word: str) -> float:
+    return float(Fraction(digits) * unit(word)[0])
 
 
 def children(node: Expression) -> tuple[Expression, ...]:

@@ -117,8 +117,8 @@ class Table:
     def set(self, name: str, place: int, value: float | bool) -> None:
         """Write one number or truth; nothing happens when it stands there already."""
         array = self._arrays[name]
-        old = array[place]
-        if old == value or (np.isnan(old) and np.isnan(value)):
+        old = array.item(place)
+        if old == value or (old != old and value != value):  # NaN stays NaN
             return
         array[place] = value
         self._changed(name)

@@ -241,6 +241,16 @@ def test_a_query_that_finds_nothing_is_explained_among_what_is_not_hidden() -> N
     assert page(index).explanation is None
 
 
+def test_a_query_that_finds_something_is_explained_on_request() -> None:
+    """What else there would be."""
+    index = market(cpu_node(1), cpu_node(2, price_uh=2 * USD_UH))
+
+    found = page(index, text="price <= 1 $/h", explain=True)
+
+    assert found.explanation is not None
+    assert [str(one) for one in found.explanation.relaxations] == ["price <= 1 $/h -> price <= 2 $/h gives 2 nodes"]
+
+
 def test_an_error_in_text_or_order_is_raised() -> None:
     """With its place."""
     with pytest.raises(QueryError, match="did you mean price"):
