@@ -27,6 +27,8 @@ VERBS = {
     "cancel": ("server.cli_jobs:cancel", "Stop jobs."),
     "get": ("server.cli_get:get", "Fetch what a job left behind."),
     "serve": ("server.cli_serve:serve", "Serve the market, without a node of this machine."),
+    "join": ("scheduler.cli:join", "Make this machine a node of a server."),
+    "agent": ("scheduler.cli:agent", "Serve as a node; run it as a service."),
     "nodes": ("server.cli_operator:nodes", "List nodes with their state."),
     "node": ("server.cli_operator:node", "Show one node in full: figures, terms, findings."),
     "drain": ("server.cli_operator:drain", "Give nodes no new work."),
@@ -39,8 +41,11 @@ VERBS = {
 }
 #: packages of the extras, and the extra that brings each
 EXTRA_OF = {
-    **dict.fromkeys(("numpy", "numba", "torch", "psutil", "pynvml", "iperf3", "matplotlib", "jinja2"), "node"),
-    **dict.fromkeys(("fastapi", "uvicorn", "sqlite_utils", "cryptography", "lark", "prometheus_client"), "server"),
+    **dict.fromkeys(
+        ("numpy", "numba", "torch", "psutil", "pynvml", "iperf3", "matplotlib", "jinja2", "cryptography"), "node"
+    ),
+    "docker": "containers",
+    **dict.fromkeys(("fastapi", "uvicorn", "sqlite_utils", "lark", "prometheus_client", "starlette"), "server"),
 }
 
 

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 #: silence of a new job after which its reader is told what it waits for
 FIRST_SILENCE_S = 1.0
 WAITING_SILENCE_S = 2.0
-EXIT_OF_STATE = {"done": 0, "failed": 1, "cancelled": 1, "expired": 1}
 
 
 @click.command(context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
@@ -128,8 +127,10 @@ def ended(job: int, end: End) -> int:
     """The exit code of an ended job; a word where its own output cannot have said why."""
     if end.state == "done":
         return 0
-    code = end.exit_code if end.state == "failed" and end.exit_code else EXIT_OF_STATE.get(end.state, 1)
-    if end.state != "failed" or not end.exit_code or end.exit_code >= 128:
+    code = end.exit_code or 1 if end.state == "failed" else 1
+    if code > 128 and end.reason == f"exit code {code}":
+        say(f"job {job} failed: ended by signal {code - 128}")
+    elif code != end.exit_code or end.reason != f"exit code {code}":
         say(f"job {job} {end.state}" + (f": {end.reason}" if end.reason else ""))
     return code
 
