@@ -109,7 +109,7 @@ async def artifact(runtime: TheRuntime, token: Id, sha256: Sha256, request: Requ
     status_code=201,
     response_model=StoredView,
     responses=refusals(*_SIGNED, "superseded", "conflict", "too-large", "unsupported-media-type"),
-    openapi_extra=accepts_bytes("application/x-tar"),
+    openapi_extra=accepts_bytes(),
 )
 async def checkpoint(runtime: TheRuntime, token: Id, sha256: Sha256, request: Request) -> Response:
     """What the job's next attempt begins from; it counts only while the token is the job's current one."""

@@ -94,6 +94,10 @@ class Served:
             headers["Authorization"] = f"Bearer {token or self.tokens[role]}"  # type: ignore[index]
         return await self._client.request(method, target, headers=headers, **more)
 
+    async def send(self, request: httpx.Request) -> httpx.Response:
+        """A request as it is."""
+        return await self._client.send(request)
+
     def account(self, name: str, role: Role) -> str:
         """A further account's token."""
         made = self.ask("POST", "/v1/accounts", "operator", json={"name": name, "role": role})
