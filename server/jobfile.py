@@ -25,6 +25,10 @@ MAX_VALUES = 20_000
 MAX_DEPTH = 32
 #: first word of a path below which a plain number or truth value is text as well
 TEXTUAL = frozenset({"env", "secrets", "command", "name"})
+#: what YAML takes a value for by itself; we read it anew, and refuse what only a tag can make of it
+_TAGS = frozenset(
+    f"tag:yaml.org,2002:{name}" for name in ("map", "seq", "str", "int", "float", "bool", "null", "timestamp", "value")
+)
 _INTEGER = re.compile(r"[-+]?[0-9]+", re.ASCII)
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.ASCII)
 _WORDS: Mapping[str, bool | None] = {
@@ -136,6 +140,8 @@ class _Reader:
         self._values += 1  # a few aliases of aliases can stand for billions
         if self._values > MAX_VALUES or len(place) > MAX_DEPTH:
             self._refuse(node, f"more than {MAX_VALUES} values, or nested deeper than {MAX_DEPTH} levels")
+        if node.tag not in _TAGS:
+            self._refuse(node, f"the tag {node.tag} means nothing here")
         self.lines[place] = node.start_mark.line + 1
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, place)
@@ -157,8 +163,6 @@ class _Reader:
 
     def _scalar(self, node: yaml.ScalarNode, place: Place) -> Any:
         text: str = node.value
-        if not node.tag.startswith("tag:yaml.org,2002:") or "/" in node.tag or node.tag.endswith(":binary"):
-            self._refuse(node, f"the tag {node.tag} means nothing here")
         if node.style is not None:
             return text
         if text in _WORDS:
