@@ -135,7 +135,7 @@ def search(
     slots, after = page(columns, sorting, np.flatnonzero(found), place, limit, now_ms)
     figures = tuple(sorted(name for name in named if fields[name].is_figure))
     free = [_Free(*row) for row in zip(*(columns.numbers(name)[slots].tolist() for name in _FREE), strict=True)]
-    count = int(found.sum())
+    count = int(np.count_nonzero(found))
     return OfferPage(
         offers=tuple(
             _offer(node, left, figures, now_ms)

@@ -17,6 +17,9 @@ from scheduler.records import MIB, JobSpec, Resources
 PRICE_MOST_UH = 10**12
 WHOLE_MILLI = 1000
 
+#: columns that the price of a share is worked out from
+PRICED_BY = ("price_uh", "gpus", "cpu_milli", "memory_bytes")
+
 FilterName = Literal[
     "state",  # new, being measured, quarantined
     "offline",
@@ -66,7 +69,7 @@ def _part(price: NDArray[np.int64], asked: int, whole: NDArray[np.int64]) -> NDA
     """price x asked / whole, rounded up; never more than the price."""
     asked_most = np.minimum(asked, whole)
     whole_least = np.maximum(whole, 1)
-    return np.where(whole > 0, -(-price * asked_most // whole_least), price)
+    return np.where(whole > 0, (price * asked_most + whole_least - 1) // whole_least, price)
 
 
 def filters(

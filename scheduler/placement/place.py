@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -14,7 +14,7 @@ from qualify.records import Json
 from scheduler.clock import Now
 from scheduler.market.fields import Fields
 from scheduler.market.query import Query, QueryError, parse
-from scheduler.placement.filters import WHOLE_MILLI, filters, share_price_uh
+from scheduler.placement.filters import PRICED_BY, WHOLE_MILLI, filters, share_price_uh
 from scheduler.placement.index import Index
 from scheduler.placement.policy import Candidates, Policy, Term, policies
 from scheduler.placement.refusal import Situation, reason, rejected
@@ -23,6 +23,8 @@ from scheduler.records import JobSpec, Resources
 #: a refusal is remembered while no node changes, but not longer: figures grow older, and a query may ask for that
 REFUSAL_MS = 5_000
 MAX_REMEMBERED = 4096
+#: shapes of jobs whose prices are kept, one number per node each
+MAX_PRICES = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,7 @@ class IndexPlacer:
         self._queries: dict[str, Query] = {}  #: by text, under these fields
         self._refused: dict[Hashable, tuple[int, Decision]] = {}  #: when, and what was said
         self._refused_version = -1
+        self._prices: dict[Resources, tuple[tuple[int, ...], NDArray[np.int64]]] = {}
 
     def place(self, spec: JobSpec, avoid: frozenset[int], now: Now) -> Decision:
         """The best node for `spec`: those that can take it, ranked by its policy, the lowest number among equals."""
@@ -71,7 +74,7 @@ class IndexPlacer:
         except QueryError as error:
             return Decision(node=None, reason=f"where: {error}")
         columns = self._index.live
-        price_uh = share_price_uh(columns, spec.resources)
+        price_uh = self._price_uh(spec.resources)
         held = columns.truths("held")
         masks = filters(columns, spec, now_ms=now.unix_ms, price_uh=price_uh, query=query)
         fitting = np.logical_and.reduce([held, *(one.passes for one in masks)])
@@ -103,7 +106,7 @@ class IndexPlacer:
             "policy": policy.name,
             "terms": _told(terms, best),
             "candidates": int(candidates.slots.size),
-            "nodes": int(situation.held.sum()),
+            "nodes": int(np.count_nonzero(situation.held)),
             "rejected": dict(rejected(situation)),
         }
         if others.size:
@@ -122,7 +125,7 @@ class IndexPlacer:
     def _refuse(self, situation: Situation, now: Now) -> Decision:
         why: dict[str, Json] = {
             "policy": situation.spec.policy,
-            "nodes": int(situation.held.sum()),
+            "nodes": int(np.count_nonzero(situation.held)),
             "rejected": dict(rejected(situation)),
         }
         decision = Decision(node=None, why=why, reason=reason(situation))
@@ -137,6 +140,19 @@ class IndexPlacer:
             self._refused_version = self._index.version
         at_ms, decision = self._refused.get(_shape(spec), (0, None))
         return decision if decision is not None and now.mono_ms - at_ms < REFUSAL_MS else None
+
+    def _price_uh(self, resources: Resources) -> NDArray[np.int64]:
+        """The price of the share on every node; worked out again when a price or a capacity has changed."""
+        columns = self._index.live
+        state = columns.table.state(*PRICED_BY)
+        wanted = replace(resources, disk_bytes=0)
+        known, prices = self._prices.get(wanted, (None, None))
+        if prices is None or known != state:
+            if len(self._prices) >= MAX_PRICES:
+                self._prices.clear()
+            prices = share_price_uh(columns, resources)
+            self._prices[wanted] = (state, prices)
+        return prices
 
     def _query(self, text: str) -> Query | None:
         if not text.strip():

@@ -58,13 +58,13 @@ class Situation:
 
 def rejected(situation: Situation) -> dict[str, int]:
     """How many nodes each filter rejects, whatever the others say; those that reject none are left out."""
-    counts = {one.name: int((situation.held & ~one.passes).sum()) for one in situation.filters}
+    counts = {one.name: int(np.count_nonzero(situation.held & ~one.passes)) for one in situation.filters}
     return {name: count for name, count in counts.items() if count}
 
 
 def reason(situation: Situation) -> str:
     """One sentence: what stops the job, and the nearest miss."""
-    total = int(situation.held.sum())
+    total = int(np.count_nonzero(situation.held))
     if not total:
         return "no node has joined yet"
     counts = sorted(rejected(situation).items(), key=lambda item: -item[1])

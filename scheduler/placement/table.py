@@ -104,6 +104,10 @@ class Table:
         """Whether there is such a column."""
         return name in self._arrays
 
+    def state(self, *names: str) -> tuple[int, ...]:
+        """Equal while none of these columns changes: for what is worked out from them and kept."""
+        return (self.size, *(self._versions[name] for name in names))
+
     def grow(self, size: int) -> None:
         """Make room for `size` places, by doubling."""
         with self.lock:

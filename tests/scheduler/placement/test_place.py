@@ -168,6 +168,22 @@ def test_the_price_of_a_share_is_exact(price_uh: int, cpu: int, cpus: int, memor
     assert found.tolist() == [max(parts, default=0)]
 
 
+def test_a_price_that_was_raised_counts_at_once() -> None:
+    """So does a node that has come, or has grown; what was worked out before is not used again."""
+    index = market(cpu_node(1))
+    placer = IndexPlacer(index)
+    prices = [placer.place(job(), frozenset(), NOW).price_uh]
+    dearer = cpu_node(1, price_uh=2 * USD_UH)
+    index.changed(cpu_node(1), dearer)
+    prices.append(placer.place(job(), frozenset(), NOW).price_uh)
+    index.changed(dearer, replace(dearer, capacity=replace(dearer.capacity, cpu_milli=40_000)))
+    prices.append(placer.place(job(), frozenset(), NOW).price_uh)
+    index.changed(None, cpu_node(2, price_uh=1000))
+    prices.append(placer.place(job(), frozenset(), NOW).price_uh)
+
+    assert prices == [100_000, 200_000, 50_000, 100]
+
+
 def test_the_decision_says_why_this_node() -> None:
     """Its terms, the next best, and what kept the others out; all of it can be written as JSON."""
     index = market(cpu_node(3), cpu_node(1, price_uh=2 * USD_UH), gpu_node(2), cpu_node(4, online=False))
