@@ -54,6 +54,7 @@ def create_app(settings: Settings, runtime: Runtime, *, more: Iterable[APIRouter
         version="1",
         description=_ABOUT,
         lifespan=_lifespan(runtime),
+        docs_url=None,  # FastAPI's is fetched from elsewhere; server/web has one
         redoc_url=None,
         debug=False,
         separate_input_output_schemas=False,

@@ -232,7 +232,7 @@ def facts(job: Job, last: Attempt | None, now_ms: int) -> list[Fact]:
             gloss=f"{asked.cpu_milli / 1000:g} CPU, {units.size(asked.memory_bytes)}, "
             f"{units.size(asked.disk_bytes)} of disk",
         ),
-        Fact(name="Runs", value=job.spec.image or "a process", gloss=job.spec.policy.replace("_", " ")),
+        Fact(name="Runs as", value=job.spec.image or "a process", gloss=f"placed by {words.spaced(job.spec.policy)}"),
     ]
     if last is not None and last.started_ms is not None:
         end_ms = last.ended_ms if last.ended_ms is not None else now_ms

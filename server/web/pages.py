@@ -10,13 +10,13 @@ from starlette.convertors import Convertor, register_url_convertor
 
 from server.problems import ProblemError
 from server.runtime import Runtime
-from server.web import assets, fleet, inventory, jobs, login, nodes, render, supply
+from server.web import assets, fleet, inventory, jobs, login, nodes, reference, render, supply
 from server.web.report_pages import ReportPages
 from server.web.session import Sessions
 from server.web.site import Site, page_route
 
 #: below these the server answers machines, and its errors stay problem documents
-NOT_PAGES = ("v1", "docs", "redoc", "openapi.json", "healthz", "readyz", "metrics", "problems")
+NOT_PAGES = ("v1", "openapi.json", "healthz", "readyz", "metrics", "problems")
 _YEAR_S = 31_536_000
 
 
@@ -33,7 +33,7 @@ def router(runtime: Runtime) -> APIRouter:
         report_pages=ReportPages(runtime),
     )
     made = APIRouter(route_class=page_route(site), include_in_schema=False)
-    for part in (inventory, nodes, jobs, supply, fleet, login):
+    for part in (inventory, nodes, jobs, supply, fleet, login, reference):
         part.routes(site, made)
     _static(site, made)
     register_url_convertor("elsewhere", _Elsewhere())

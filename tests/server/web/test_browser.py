@@ -270,7 +270,9 @@ def test_a_log_can_be_scrolled_by_keyboard(browser: Browser) -> None:
     assert log.text == "all done"
 
 
-@pytest.mark.parametrize("path", ["/", "/?q=prise", "/nodes/1", "/login", "/jobs", "/jobs/1", "/supply", "/operator"])
+@pytest.mark.parametrize(
+    "path", ["/", "/?q=prise", "/nodes/1", "/login", "/docs", "/jobs", "/jobs/1", "/supply", "/operator"]
+)
 def test_nothing_is_wider_than_a_phone(browser: Browser, path: str) -> None:
     """No page scrolls sideways at 390 pixels, and nothing sticks out."""
     if path not in ("/", "/?q=prise", "/login"):

@@ -63,7 +63,7 @@ def test_every_answer_forbids_what_the_pages_do_not_need(market: Market, path: s
     assert answer.headers["referrer-policy"] == "same-origin"
 
 
-@pytest.mark.parametrize("path", [*PUBLIC, "/jobs", "/jobs/1", "/jobs/4", "/supply", "/operator", "/nodes/5"])
+@pytest.mark.parametrize("path", [*PUBLIC, "/docs", "/jobs", "/jobs/1", "/jobs/4", "/supply", "/operator", "/nodes/5"])
 def test_a_page_is_well_built(market: Market, path: str) -> None:
     """One first heading, no level left out, a label for every field, headers for every column, nothing inline."""
     who = "ada" if path.startswith("/jobs") else "opa"
@@ -454,6 +454,21 @@ def test_machines_get_problem_documents_still(market: Market) -> None:
         assert answer.status_code == status
         assert answer.headers["content-type"] == "application/problem+json"
     assert market.client().get("/v1x").headers["content-type"].startswith("text/html")
+
+
+def test_the_reference_has_every_operation_and_is_ours(market: Market) -> None:
+    """What the OpenAPI document has, without a viewer from elsewhere; links inside it lead somewhere."""
+    client = market.client()
+    answer, document = client.get("/docs"), client.get("/openapi.json").json()
+
+    for path, methods in document["paths"].items():
+        assert all(f"<code>{method.upper()} {path}</code>" in answer.text for method in methods)
+    page = Outline(answer.text)
+    ids = {attributes.get("id") for _, attributes in page.tags}
+    anchors = [str(link["href"]) for link in page.of("a") if str(link["href"]).startswith("#")]
+    assert len(anchors) > 3
+    assert {anchor[1:] for anchor in anchors} <= ids
+    assert "matmul.bf16" in answer.text  # an example
 
 
 def test_a_style_sheet_is_kept_as_long_as_its_address(market: Market) -> None:
