@@ -64,8 +64,9 @@ class Waiting(Generic[C]):
         return None
 
     def wait(self, longest_s: float) -> None:
-        """Return when a command waits, the line was closed, or after `longest_s`."""
-        self._something.wait(longest_s)
+        """Return when a command waits, when the line was closed, or after `longest_s`."""
+        if not self._asks:
+            self._something.wait(longest_s)
         self._something.clear()
 
     def close(self, why: str) -> None:

@@ -49,11 +49,17 @@ class Lock:
 
 
 def connect_writer(path: Path) -> sqlite3.Connection:
-    """The one connection that writes; transactions are begun and ended by hand. The file is not touched yet.
+    """The one connection that writes; transactions are begun and ended by hand. What is in the file is not touched yet.
+
+    A new file is for its owner only, and SQLite gives those beside it the same rights.
 
     Raises:
         StoreError: the file cannot be opened.
     """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror}") from error
     with translated(f"opening {path}"):
         db = sqlite3.connect(
             path,

@@ -87,7 +87,7 @@ class Files:
         self.logs = Logs(folder / "logs")
         with _disk(f"the folder {folder}"):
             for one in (self._blobs, self._reports, self._unfinished):
-                one.mkdir(parents=True, exist_ok=True)
+                one.mkdir(mode=0o700, parents=True, exist_ok=True)
             for left in self._unfinished.iterdir():
                 left.unlink()
 

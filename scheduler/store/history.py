@@ -37,6 +37,7 @@ _INSERT_REPORT = """
 insert into report (id, node, at_ms, verdict, profile, remarks)
 values (:id, :node, :at_ms, :verdict, :profile, :remarks) on conflict (id) do nothing
 """
+_SELECT_REPORT = "select * from report where id = :id"
 _SELECT_REPORTS = "select * from report where node = :node and at_ms < :before_ms order by at_ms desc limit :limit"
 
 _INSERT_FIGURE = """
@@ -130,6 +131,12 @@ def insert_report(db: sqlite3.Connection, report: ReportEntry) -> None:
         "remarks": text.of_records(report.remarks),
     }
     db.execute(_INSERT_REPORT, values)
+
+
+def report(db: sqlite3.Connection, report_id: str) -> ReportEntry | None:
+    """A report by its id, whichever node it is of."""
+    row = db.execute(_SELECT_REPORT, {"id": report_id}).fetchone()
+    return _report(row) if row else None
 
 
 def reports(db: sqlite3.Connection, node: int, *, before_ms: int, limit: int) -> tuple[ReportEntry, ...]:

@@ -45,6 +45,9 @@ class Reader:
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[None]:
         """Calls inside, by this thread, see one and the same state; keep it short, the log cannot shrink meanwhile."""
+        if getattr(self._held, "db", None) is not None:
+            yield  # it is one already
+            return
         with self._connection() as db:
             db.execute("begin")
             self._held.db = db
@@ -109,6 +112,11 @@ class Reader:
         """What was ever measured of a node, by name."""
         with self._connection() as db:
             return history.metrics(db, node, limit=LIMIT_MAX)
+
+    def report(self, report: str) -> ReportEntry | None:
+        """A report by its id; look at whose it is."""
+        with self._connection() as db:
+            return history.report(db, report)
 
     def reports(self, node: int, *, before_ms: int | None = None, limit: int = 20) -> tuple[ReportEntry, ...]:
         """A node's reports, the newest first."""

@@ -108,7 +108,10 @@ class Store:
             return jobs.by_key(self._db, owner, key)
 
     def prune_events(self, below: int) -> int:
-        """Remove events numbered under `below` for good, and return how many; write them elsewhere before."""
+        """Remove events numbered under `below` for good, and return how many.
+
+        Write them elsewhere before. While a writer owns the store, a command of it has to make the call.
+        """
         with translated(f"pruning {self.path}"), transaction(self._db):
             return history.prune_events(self._db, below)
 

@@ -212,8 +212,8 @@ class Writer(Generic[C]):
             began_s = time.perf_counter()
             self._store.write(book.pending, book.counters)
             book.committed()
-            self._on_written(time.perf_counter() - began_s)
             self._problems.pop("write", None)
+            _tell(self._on_written, time.perf_counter() - began_s)
         self._jobs.clear()
 
     def _one_by_one(self, now: Now, error: StaleWriteError, *, ticks: bool) -> bool:
@@ -232,6 +232,8 @@ class Writer(Generic[C]):
             except StoreError as alone:
                 self._undo()
                 ask.error = alone
+                if not isinstance(alone, StaleWriteError):
+                    self._problems["write"] = str(alone)
             self._round.popleft().tell()
         more = self._own_work(now, ticks=ticks)
         try:
@@ -259,11 +261,7 @@ class Writer(Generic[C]):
     def _answer(self) -> None:
         while self._round:
             self._round.popleft().tell()
-        touched = self._core.touched()
-        try:
-            self._on_commit(touched)
-        except BaseException:  # noqa: BLE001 - logged; what is committed stays committed whoever fails to hear of it
-            _log.exception("telling of a commit failed")
+        _tell(self._on_commit, self._core.touched())
 
     def _stop(self, error: BaseException) -> None:
         """Memory and database cannot be reconciled: nothing is served any more until the next start reads it anew."""
@@ -275,3 +273,11 @@ class Writer(Generic[C]):
             self._round.append(ask)
         while self._round:
             self._round.popleft().future.set_exception(StoreError(why))
+
+
+def _tell(listener: Callable[[Any], None], what: object) -> None:
+    """What is committed stays committed, whoever fails to hear of it."""
+    try:
+        listener(what)
+    except BaseException:  # noqa: BLE001 - logged; the callers of the commands have to be answered
+        _log.exception("a listener failed")

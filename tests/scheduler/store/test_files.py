@@ -48,6 +48,23 @@ def test_an_upload_in_pieces_is_found_by_its_digest(tmp_path: Path) -> None:
     assert on_disk(tmp_path) == [f"blobs/{HELLO_SHA[:2]}/{HELLO_SHA}"]
 
 
+def test_content_is_on_the_disk_before_it_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a power cut there is all of it or nothing: file, name, folder are made durable in this order."""
+    files = Files(tmp_path)
+    seen: list[tuple[bool, bool]] = []
+
+    def fsync(file: int) -> None:
+        is_folder = os.fstat(file).st_mode & 0o170000 == 0o040000
+        seen.append((is_folder, files.blob_path(HELLO_SHA) is not None))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+    upload(files, HELLO)
+
+    # content; the new folder's name in its parent; the content's name in its folder
+    assert seen == [(False, False), (True, False), (True, True)]
+
+
 def test_an_upload_that_is_too_large_leaves_nothing(tmp_path: Path) -> None:
     """It is refused at the first byte beyond what is allowed."""
     files = Files(tmp_path)

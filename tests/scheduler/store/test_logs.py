@@ -160,12 +160,17 @@ def test_a_disk_that_fills_up_keeps_what_fitted(tmp_path: Path, monkeypatch: pyt
     assert whole(logs) == b"abcd"
 
 
-def test_sync_takes_an_attempt_that_printed_nothing(tmp_path: Path) -> None:
-    """And one that printed on a single stream."""
+def test_sync_makes_both_streams_and_their_names_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files first, then the folder; an attempt that printed nothing needs neither."""
     logs = Logs(tmp_path)
-    logs.append(2, "err", 0, b"x", quota_bytes=9)
+    logs.append(2, "out", 0, b"x", quota_bytes=9)
+    logs.append(2, "err", 0, b"y", quota_bytes=9)
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_ino))
 
     logs.sync(1)
-    logs.sync(2)
+    assert synced == []
 
-    assert whole(logs, 2) == b""
+    logs.sync(2)
+    names = [logs.path(2, "out"), logs.path(2, "out").parent, logs.path(2, "err"), logs.path(2, "err").parent]
+    assert synced == [path.stat().st_ino for path in names]

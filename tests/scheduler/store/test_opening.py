@@ -43,6 +43,17 @@ def test_the_settings_that_durability_rests_on(tmp_path: Path) -> None:
     assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "recursive_triggers": 1}
 
 
+def test_what_the_market_knows_is_for_its_owner_only(tmp_path: Path) -> None:
+    """The database and its log hold specs and environments of every renter."""
+    store = open_store(tmp_path / "gridmark.db")
+    store.write([Change(None, ACCOUNT)], COUNTERS)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    store.close()
+
+    assert set(modes) == {f"gridmark.db{suffix}" for suffix in ("", "-wal", "-shm", ".key", ".lock")}
+    assert set(modes.values()) == {0o600}
+
+
 def test_every_table_is_strict(tmp_path: Path) -> None:
     """A text in a number's column is refused by the database itself; only the migrations' own list is lax."""
     open_store(tmp_path / "gridmark.db").close()

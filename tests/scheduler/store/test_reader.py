@@ -128,6 +128,7 @@ def test_reports_attempts_and_accounts_come_in_pages(store: Store, reader: Reade
     ended = [replace(attempt(n, 1, n=n), state=ATTEMPT.state.LOST) for n in (1, 2)]
     add(store, *(Change(None, one) for one in ended))
 
+    assert reader.report("r2") == reports[1]
     assert [one.id for one in reader.reports(1, limit=2)] == ["r3", "r2"]
     assert [one.id for one in reader.reports(1, before_ms=2)] == ["r1"]
     assert [one.token for one in reader.attempts(1, limit=1)] == [2]
@@ -140,6 +141,8 @@ def test_what_does_not_exist_is_none(reader: Reader) -> None:
     assert reader.job(9) is None
     assert reader.attempt(9) is None
     assert reader.result(9) is None
+    assert reader.report("r9") is None
+    assert reader.blob_bytes(1) == 0
     assert reader.account_by_digest("ff" * 32) is None
     assert reader.blob(1, SHA) is None
     assert reader.secrets(9) == {}
@@ -159,7 +162,8 @@ def test_a_snapshot_shows_one_moment(store: Store, reader: Reader) -> None:
         before = reader.job(1)
         add(store, Change(job(1), active(job(1), 1)), Change(None, attempt(1, 1)))
         assert reader.job(1) == before
-        assert reader.attempts(1) == ()
+        with reader.snapshot():
+            assert reader.attempts(1) == ()
 
     assert reader.job(1) == active(job(1), 1)
     assert reader.attempts(1) == (attempt(1, 1),)
@@ -215,6 +219,15 @@ def test_a_reader_needs_a_database(tmp_path: Path) -> None:
         Reader(tmp_path / "gridmark.db")
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_owners_uploads_are_added_up(store: Store, reader: Reader) -> None:
+    """10 and 7 bytes of one owner; what others own does not count."""
+    rows = (BLOB, replace(BLOB, sha256="ee" * 32, size_bytes=7), replace(BLOB, owner=2))
+    add(store, *(Change(None, row) for row in rows))
+
+    assert reader.blob_bytes(1) == 17
+    assert reader.blob_bytes(2) == 10
 
 
 def test_what_files_have_to_stay_for_the_rows(store: Store, reader: Reader) -> None:

@@ -352,14 +352,13 @@ def test_an_unforeseen_error_of_the_store_answers_nobody_with_success(
     bench.writer.close()
 
 
-def test_a_listener_that_fails_changes_nothing_for_the_callers(tmp_path: Path) -> None:
+def test_listeners_that_fail_change_nothing_for_the_callers(bench: Bench) -> None:
     """What is committed is answered, and the next round comes."""
-    bench = Bench(tmp_path / "gridmark.db")
 
-    def deaf(touched: object) -> None:
+    def deaf(what: object) -> None:
         raise OSError("nobody listens")
 
-    talker = Writer(bench.core, bench.store, bench.clock, on_commit=deaf)
+    talker = Writer(bench.core, bench.store, bench.clock, on_commit=deaf, on_written=deaf)
     first = talker.do(submit("a"))
     talker.step()
     second = talker.do(submit("b"))
@@ -368,7 +367,19 @@ def test_a_listener_that_fails_changes_nothing_for_the_callers(tmp_path: Path) -
     assert (first.result(0).id, second.result(0).id) == (1, 2)
     assert talker.problem is None
     talker.close()
-    bench.close()
+
+
+def test_each_commit_is_timed(bench: Bench) -> None:
+    """One figure for a round that wrote, none for one that did not."""
+    lasted_s: list[float] = []
+    timed = Writer(bench.core, bench.store, bench.clock, on_commit=bench.told.append, on_written=lasted_s.append)
+    for command in (submit("a"), lambda core, now: None):
+        timed.do(command)
+        timed.step()
+
+    assert len(lasted_s) == 1
+    assert lasted_s[0] > 0
+    timed.close()
 
 
 def test_a_batch_ends_after_512_commands_or_5_ms(bench: Bench) -> None:
@@ -428,6 +439,17 @@ def test_many_threads_are_served_by_one(bench: Bench) -> None:
 
     assert sorted(numbers) == list(range(1, 401))
     assert bench.jobs() == list(range(1, 401))
+
+
+def test_a_line_longer_than_a_batch_is_worked_off_without_a_pause(bench: Bench) -> None:
+    """The rest of the line is taken at once; here the next tick would never come, the clock stands still."""
+    patient = Writer(bench.core, bench.store, bench.clock, tick_ms=3_600_000, on_commit=bench.told.append)
+    futures = [patient.do(lambda core, now: None) for _ in range(2 * writer.BATCH_COMMANDS + 1)]
+
+    patient.start()
+
+    assert [future.result(5) for future in futures[-1:]] == [None]
+    patient.close()
 
 
 def test_close_carries_out_what_waits_and_refuses_the_rest(bench: Bench) -> None:
