@@ -123,7 +123,8 @@ def _whole_letters(data: bytes) -> bytes:
         byte = data[-back]
         if byte & 0xC0 == 0x80:  # goes on a letter
             continue
-        length = 4 if byte >= 0xF0 else 3 if byte >= 0xE0 else 2 if byte >= 0xC0 else 1
+        begins = 0xC2 <= byte <= 0xF4  # other bytes never begin a letter of several (RFC 3629, section 4)
+        length = (4 if byte >= 0xF0 else 3 if byte >= 0xE0 else 2) if begins else 1
         return data[:-back] if length > back else data
     return data
 
