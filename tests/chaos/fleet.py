@@ -88,7 +88,6 @@ class Fleet:
     host: str = "127.0.0.1"
     nodes: list[Node] = field(default_factory=list)
     server: subprocess.Popen[bytes] | None = None
-    client: Client | None = None
 
     def __enter__(self) -> Self:
         self.port = free_port(self.host)
@@ -96,13 +95,14 @@ class Fleet:
         kept = json.loads((self.folder / "server/client.json").read_text())
         self.tokens: dict[str, str] = kept["tokens"]
         self.client = Client(Settings(server=self.url, token=self.tokens["renter"]))
+        self.operator = Client(Settings(server=self.url, token=self.tokens["operator"]))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.client is not None:
-            self.client.close()
+        for client in (self.client, self.operator):
+            client.close()
         for node in self.nodes:
             if node.process is not None:
                 node.signal(signal.SIGCONT)
@@ -143,6 +143,7 @@ class Fleet:
         node = Node(name, self.folder / name, prefix=prefix)
         node.data.mkdir()
         asyncio.run(self._enrol(node))
+        self.measure(node)
         self.nodes.append(node)
         self.start_agent(node)
         return node
@@ -152,9 +153,15 @@ class Fleet:
         now_ms = time.time_ns() // 1_000_000
         kept = await enrol(self.url, self.tokens["supplier"], offer, data=node.data, names=("process",), unix_ms=now_ms)
         node.id = kept.node
+
+    def measure(self, node: Node) -> None:
+        """Hand in the sample as the node's newest report; its agent, if there is one, has to register anew."""
+        asyncio.run(self._hand_in(node))
+
+    async def _hand_in(self, node: Node) -> None:
         folder = agent_folder(node.data)
-        key, first = identity.own_key(folder), identity.first_seq(folder, now_ms)
-        remote = Remote(self.url, node=kept.node, key=key, first_seq=first, verify=False)
+        first = identity.first_seq(folder, time.time_ns() // 1_000_000)
+        remote = Remote(self.url, node=node.id, key=identity.own_key(folder), first_seq=first, verify=False)
         try:
             await remote.register(boot_id())
             await remote.post_report(gzip.compress(codec.dumps(report(node.name)).encode()))
@@ -169,7 +176,6 @@ class Fleet:
 
     def submit(self, number: int, *, ticks: int) -> int:
         """A job that writes a line per tick; its id."""
-        assert self.client is not None
         path = self.trace(number)
         command = ["/bin/sh", "-c", PROGRAM.format(ticks=ticks, path=path, tick=TICK_S)]
         document = {
@@ -184,7 +190,6 @@ class Fleet:
         return self.folder / f"trace-{number}"
 
     def job(self, job: int) -> dict[str, Any]:
-        assert self.client is not None
         found: dict[str, Any] = self.client.get(f"/v1/jobs/{job}")
         return found
 
@@ -194,7 +199,7 @@ def report(name: str) -> Report:
     found = codec.loads(SAMPLE.read_bytes())
     return replace(
         found,
-        id=f"storm-{name}",
+        id=f"storm-{name}-{time.time_ns()}",
         node=replace(found.node, id=f"machine-{name}", hostname=name),
         started_unix_s=time.time() - found.lasted_s - 1,
     )
