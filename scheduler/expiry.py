@@ -41,7 +41,7 @@ class Watchman:
             job = desk.book.jobs.get(id_)
             if job is not None and job.state is JobState.BACKOFF and job.next_at_ms <= now.unix_ms:
                 move_job(desk, job, Next(state=JobState.QUEUED, reason="its time to wait is over"), now, "server")
-        for id_ in list(desk.line.late(now)):
+        for id_ in desk.line.late(now):
             if pass_deadline(desk, id_, now):
                 desk.line.remind(id_, now.unix_ms + REMIND_MS)
         if self._scanned_ms is None or now.mono_ms - self._scanned_ms >= desk.settings.scan_ms:
@@ -61,18 +61,20 @@ class Watchman:
     def _expire_leases(self, now: Now) -> None:
         desk = self._desk
         while self._leases and self._leases[0][0] <= now.mono_ms:
-            _, id_ = heapq.heappop(self._leases)
+            id_ = self._leases[0][1]
             node = desk.book.nodes.get(id_)
             if node is None or not node.online:
+                heapq.heappop(self._leases)
                 continue
             presence = desk.presence(id_)
             expiry_ms = presence.expiry_ms
             if expiry_ms is None:  # not heard since this server started: it gets a whole lease
                 expiry_ms = presence.renew(now, desk.poll_ms(id_))
             if expiry_ms > now.mono_ms:
-                heapq.heappush(self._leases, (expiry_ms, id_))
+                heapq.heapreplace(self._leases, (expiry_ms, id_))
             else:
                 self._give_up(node, now)
+                heapq.heappop(self._leases)  # only now: what fails half-way is looked at again
 
     def _give_up(self, node: MarketNode, now: Now) -> None:
         desk = self._desk

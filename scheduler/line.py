@@ -201,5 +201,7 @@ def _terms(node: MarketNode) -> tuple[object, ...]:
 
 
 def _passed(heap: list[tuple[int, int]], now: Now) -> Iterator[int]:
+    """Each leaves the heap when the next is asked for; the caller may push what comes later than `now`."""
     while heap and heap[0][0] <= now.unix_ms:
-        yield heapq.heappop(heap)[1]
+        yield heap[0][1]
+        heapq.heappop(heap)

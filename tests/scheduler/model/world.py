@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from scheduler.book import Book
 from scheduler.clock import Now
 from scheduler.control import Control, Refused
-from scheduler.lifecycle import AttemptState, is_ended, is_live
+from scheduler.lifecycle import is_ended, is_live
 from scheduler.records import Attempt, Job, JobSpec, Resources, Result
 from scheduler.wire import SyncAnswer, SyncRequest
 from tests.scheduler.clocks import START_UNIX_MS
@@ -386,11 +386,3 @@ class World:
             agent.on_stale(call)
         else:
             agent.on_failure(call, now_ns)
-
-    def live(self) -> list[Attempt]:
-        """Attempts that the store has as live."""
-        return [row for row in self.store.of(Attempt) if isinstance(row, Attempt) and is_live(row.state)]
-
-    def stopping(self) -> list[Attempt]:
-        """Those that were asked to end."""
-        return [attempt for attempt in self.live() if attempt.state is AttemptState.STOPPING]
