@@ -166,9 +166,10 @@ class Attempt:
     async def _live(self) -> None:
         try:
             await self._prepare()
-            self._become("prepared")
-            await self._start_wanted.wait()
-            self._become("starting")
+            if not self._start_wanted.is_set():
+                self._become("prepared")
+                await self._start_wanted.wait()
+            self.state = "starting"  # over in a moment: what follows is told
             await self._start()
         except PrepareError as error:
             self._end("prepare_failed", None, str(error))

@@ -124,26 +124,6 @@ def test_a_job_that_runs_too_long_is_stopped(tmp_path: Path) -> None:
     assert (status.state, status.exit_code, status.reason) == ("timeout", 143, "ran longer than its 0.1 s")
 
 
-def test_frozen_time_does_not_count_as_running(tmp_path: Path) -> None:
-    """Its limit passes while it is frozen; thawed, it goes on."""
-    with job(
-        tmp_path, "sh", "-c", "echo ready; read line < fifo || mkfifo fifo; read line < fifo; exit 4", max_ms=2000
-    ) as running:
-        running.until_printed("ready")
-        _lapse(running.folder)
-        running.until_state("frozen")
-        # as if it had been frozen for three seconds: the supervisor's clock is the kernel's, so only the sum can tell
-        status = running.supervised.status()
-        assert status is not None
-        running.supervised.extend(kernel.now_ns() + LONG_NS)
-        running.until_state("running")
-        with (running.folder / "work" / "fifo").open("w") as fifo:
-            fifo.write("go\n")
-        status = running.end()
-
-    assert (status.state, status.exit_code) == ("exited", 4)
-
-
 def test_what_the_job_leaves_behind_is_killed(tmp_path: Path) -> None:
     """A daemon that left the session and its parent; it cannot outlive the attempt."""
     with job(tmp_path, "sh", "-c", "setsid sh -c 'echo $$; exec sleep 60' & sleep 0.2; exit 0") as running:
