@@ -75,6 +75,7 @@ def environment(files: Mapping[str, assets.Asset]) -> Environment:
         "money": words.money,
         "count": words.count,
         "unit_words": words.unit,
+        "prose": words.prose,
     }
     made.filters.update(filters)
     return made

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+from markupsafe import Markup, escape
+
 from reports import units
 from scheduler.lifecycle import AttemptState, JobState, Standing
 from scheduler.market.fields import Field
@@ -113,6 +115,15 @@ def log_text(text: str) -> str:
     text = _SEQUENCE.sub("", text).replace("\r\n", "\n")
     lines = (line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
     return "\n".join("\t".join(units.plain(part) for part in line.split("\t")) for line in lines)
+
+
+def prose(text: str) -> Markup:
+    """Sentences, escaped, with what stands between backticks as code; an odd backtick is one."""
+    parts = units.plain(text).split("`")
+    if len(parts) % 2 == 0:
+        return escape(units.plain(text))
+    code = Markup("<code>{}</code>")
+    return Markup("").join(code.format(part) if place % 2 else escape(part) for place, part in enumerate(parts))
 
 
 def unit(field: Field) -> str:

@@ -63,6 +63,7 @@
   }
 
   async function refresh() {
+    if (document.hidden) return;
     const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
     if (!answer.ok) return;
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");

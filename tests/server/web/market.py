@@ -111,7 +111,7 @@ class Market:
     address: str = ""
     tokens: dict[str, str] = field(default_factory=dict)
     accounts: dict[str, Account] = field(default_factory=dict)
-    clients: list[httpx.Client] = field(default_factory=list)
+    clients: dict[str, httpx.Client] = field(default_factory=dict)
 
     def do(self, command: Callable[[Control, Now], T]) -> T:
         return self.runtime.writer.do(command).result(timeout=20)
@@ -171,14 +171,25 @@ class Market:
             writer.write(content)
         return Artifact(path=path, sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))
 
-    def client(self, who: str | None = None) -> httpx.Client:
-        """A browser's cookies, without its page; logged in."""
-        client = httpx.Client(base_url=self.address, timeout=20)
-        self.clients.append(client)
-        if who is not None:
-            answer = client.post("/login", data={"token": self.tokens[who], "csrf": mark_in(client.get("/login").text)})
-            assert answer.status_code == 303, answer.text
-        return client
+    def client(self, who: str | None = None, *, fresh: bool = False) -> httpx.Client:
+        """A browser without its page: a stranger's without any cookie, or somebody's who is logged in.
+
+        Each is made once, because it takes longer than a page; `fresh` is for those that end a session.
+        """
+        name = f"{who}-{len(self.clients)}" if fresh else str(who)
+        known = self.clients.get(name)
+        if known is None:
+            known = self.clients[name] = httpx.Client(base_url=self.address, timeout=20, verify=False)  # noqa: S501 - HTTP
+            if who is not None:
+                self.log_in(known, who)
+        if who is None:
+            known.cookies.clear()
+        return known
+
+    def log_in(self, client: httpx.Client, who: str) -> None:
+        """By the form."""
+        answer = client.post("/login", data={"token": self.tokens[who], "csrf": mark_in(client.get("/login").text)})
+        assert answer.status_code == 303, answer.text
 
 
 def mark_in(page: str) -> str:
@@ -245,6 +256,8 @@ def served(folder: Path, fill: Callable[[Market], None] = fill) -> Iterator[Mark
         market.address = f"http://127.0.0.1:{port}"
         yield market
     finally:
+        for client in market.clients.values():
+            client.close()
         server.should_exit = server.force_exit = True
         thread.join(20)
         runtime.close()

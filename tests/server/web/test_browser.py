@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 import pytest
 
 from scheduler.records import Resources
-from tests.server.web.market import Market, gpu_node, served
+from tests.server.web.market import Market, fill, gpu_node, served
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
 from selenium.common.exceptions import StaleElementReferenceException  # noqa: E402 - only where selenium is there
@@ -89,8 +90,6 @@ class Browser:
     @property
     def requests(self) -> list[str]:
         """Addresses that were asked for since the last call."""
-        import json
-
         messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
         sent = [one["params"]["request"]["url"] for one in messages if one["method"] == "Network.requestWillBeSent"]
         return [url for url in sent if not url.startswith(("data:", "about:", "chrome:"))]
@@ -98,8 +97,6 @@ class Browser:
 
 def many(market: Market) -> None:
     """A market of 60 nodes: more than a page of offers."""
-    from tests.server.web.market import fill
-
     fill(market)
     supplier = market.accounts["sue"].id
     market.add(*(gpu_node(number, f"row-{number}", supplier, price_uh=number * 1_000_000) for number in range(9, 65)))

@@ -70,3 +70,9 @@ def test_a_value_of_any_shape_fits_a_line() -> None:
     """What a reason or an event holds was decided elsewhere."""
     value = {"price": 3, "nodes": ["a", "b"], "ok": True, "gone": None, "rate": 0.123456}
     assert words.inline(value) == "price: 3, nodes: a, b, ok: yes, gone: –, rate: 0.1235"
+
+
+def test_prose_shows_commands_as_code_and_everything_else_as_text() -> None:
+    """A single backtick is a backtick."""
+    assert words.prose("run `a <b>`, then <c>") == "run <code>a &lt;b&gt;</code>, then &lt;c&gt;"
+    assert words.prose("it`s") == "it`s"
