@@ -4,11 +4,10 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 SOURCES := gridmark.py kernels qualify scheduler server reports tests
 
-.PHONY: up test lint bench clean
+.PHONY: up test lint bench bench-market clean
 
 up: $(INSTALLED)
-	$(BIN)/gridmark qualify --profile quick --html gridmark-report.html; code=$$?; \
-	echo "report: $(CURDIR)/gridmark-report.html"; exit $$code
+	$(BIN)/gridmark up
 
 test: $(INSTALLED)
 	$(BIN)/ruff check $(SOURCES)
@@ -24,6 +23,10 @@ lint: $(INSTALLED)
 # side by side with C, torch, numpy and iperf3 on this machine; writes reports/samples/bench-cpu.json
 bench: $(INSTALLED)
 	$(BIN)/python -m tests.bench
+
+# how fast the market is; writes reports/samples/bench-market.json
+bench-market: $(INSTALLED)
+	$(BIN)/python -m tests.bench.market
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
