@@ -141,6 +141,7 @@ def test_the_secrets_of_a_job_go_with_its_end(store: Store) -> None:
         (replace(NODE, draining=True), replace(NODE, epoch=4)),
         (replace(NODE, boot_id="boot-0"), replace(NODE, epoch=4)),
         (replace(NODE, report_id="r0"), replace(NODE, report_id="r2")),
+        (replace(NODE, report_id="r0"), replace(NODE, report_id="r0", epoch=4)),
         (replace(ACCOUNT, revoked_ms=5), replace(ACCOUNT, revoked_ms=None, name="Eve")),
         (replace(ACCOUNT, role="operator"), replace(ACCOUNT, name="Eve")),
     ],

@@ -240,6 +240,19 @@ def test_a_key_of_a_command_that_was_undone_is_free(bench: Bench) -> None:
     assert found.result(0) is None
 
 
+def test_a_key_of_a_commit_that_failed_is_free(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The renter who tries again after a full disk gets a job, not the ghost of one."""
+    with monkeypatch.context() as while_full:
+        while_full.setattr(bench.store, "write", full)
+        bench.writer.do(submit("a"))
+        bench.writer.step()
+
+    found = bench.writer.do(lambda core, now: bench.writer.job_by_key(1, "a"))
+    bench.writer.step()
+
+    assert found.result(0) is None
+
+
 def test_ticks_come_every_200_ms_whatever_else_happens(bench: Bench) -> None:
     """The first round ticks; then the clock decides."""
     for ms in (0, 100, 199, 200, 399, 401, 2_000):
