@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from scheduler.book import Book
+from scheduler.book import Book, Row
 from scheduler.clock import Now
 from scheduler.control import Control, ControlSettings
 from scheduler.dispatch import free_capacity
@@ -115,6 +115,15 @@ class Floor:
                 case Event():
                     self.seen.events.append(change.after)
         self.book.committed()
+
+    def restart(self) -> None:
+        """The server begins anew, from what was committed."""
+        old = self.book
+        rows: list[Row] = [*old.nodes.values(), *old.accounts.values(), *old.jobs.values(), *old.attempts.values()]
+        self.book = Book()
+        self.book.load(rows, old.counters)
+        self.placer = FirstFit(self.book)
+        self.control = Control(self.book, self.placer, random=lambda: self.random, settings=self.settings)
 
     def add_node(self, **terms: Any) -> int:
         """A node that is measured, registered and online."""

@@ -259,3 +259,30 @@ def test_whoever_is_concerned_is_named_once() -> None:
     assert nothing == Touched(nodes=frozenset(), jobs=frozenset())
     assert running.nodes == set()
     assert cancelled == Touched(nodes=frozenset({1}), jobs=frozenset({job.id}))
+
+
+def test_after_a_restart_nobody_knows_what_an_agent_was_told() -> None:
+    """A placed attempt that is cancelled then is stopped, not taken for unknown to its node."""
+    floor = Floor()
+    job = floor.submit()
+    floor.restart()
+
+    floor.control.cancel(job.id, "account 1", floor.now)
+    floor.commit()
+
+    assert floor.attempt(job).state is AttemptState.STOPPING
+    assert [wish.desired for wish in floor.sync(1).wishes] == ["stop"]
+
+
+def test_a_token_that_was_undone_was_told_to_nobody() -> None:
+    """The answer that named it was not sent; the next attempt gets the number, and can be cancelled at once."""
+    floor = Floor()
+    spec = JobSpec(name="a", command=("x",))
+    for again in (False, True):
+        job = floor.control.submit(floor.renter, spec, "k", floor.now)
+        floor.control.dispatch(floor.now)
+        if not again:
+            assert floor.control.answer(1, 1, floor.now).wishes[0].token == 1
+            floor.book.undo()
+
+    assert floor.control.cancel(job.id, "account 1", floor.now).state is JobState.CANCELLED

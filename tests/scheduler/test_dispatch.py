@@ -259,3 +259,17 @@ def test_what_was_lost_there_is_avoided_while_another_will_do() -> None:
     assert floor.attempt(job).node == 3
     assert floor.node(3).standing is Standing.READY
     assert floor.node(3).capacity == CAPACITY
+
+
+def test_what_stops_a_job_is_told_anew_after_ten_seconds() -> None:
+    """A reason with counts in it changes with every placement: it is written no more often than that."""
+    floor = Floor(nodes=0)
+    jobs = [floor.submit() for _ in range(3)]
+    floor.tick(5_000)
+    floor.enrol()
+    floor.commit()
+    assert {floor.job(job).reason for job in jobs} == {"none of 0 nodes has room"}
+
+    floor.tick(10_000)
+
+    assert {floor.job(job).reason for job in jobs} == {"none of 1 nodes has room"}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from scheduler.book import Book, Row
-from scheduler.control import Control, ControlSettings
+from scheduler.control import ControlSettings
 from scheduler.lifecycle import AttemptState, JobState, Standing
-from tests.scheduler.market_floor import FirstFit, Floor, summary
+from tests.scheduler.market_floor import Floor, summary
 
 
 def test_a_silent_node_is_given_up_after_its_lease_and_its_jobs_go_elsewhere_at_once() -> None:
@@ -68,10 +67,7 @@ def test_a_restarted_server_gives_every_node_a_whole_lease() -> None:
     """Its clock may have begun anew, and nobody was heard yet."""
     floor = Floor()
     job = floor.running()
-    old, book = floor.book, Book()
-    rows: list[Row] = [*old.nodes.values(), *old.accounts.values(), *old.jobs.values(), *old.attempts.values()]
-    book.load(rows, old.counters)
-    floor.book, floor.control = book, Control(book, FirstFit(book), random=lambda: 0.5)
+    floor.restart()
     floor.clock.forward(3_600_000)
     floor.tick()
 

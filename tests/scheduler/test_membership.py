@@ -214,3 +214,28 @@ def test_a_report_that_finds_less_than_is_taken_gives_no_work() -> None:
     floor.commit()
 
     assert floor.job(floor.submit()).state is JobState.QUEUED
+
+
+def test_an_agent_that_begins_anew_is_asked_anew() -> None:
+    """The measurement that it was asked for died with the one before it."""
+    floor = Floor()
+    floor.control.ask_qualify(1, "operator", floor.now)
+    assert floor.sync(1).qualify
+    assert not floor.sync(1).qualify
+
+    floor.control.register(1, 1, "boot-1", floor.now)
+
+    assert floor.sync(1).qualify
+
+
+def test_a_registration_is_a_sign_of_life() -> None:
+    """16 s from then on the agent has to take up its attempts again."""
+    floor = Floor()
+    floor.tick(15_000)
+    floor.control.register(1, 1, "boot-1", floor.now)
+
+    floor.tick(15_999)
+    assert floor.node(1).online
+    floor.tick(1)
+
+    assert not floor.node(1).online
