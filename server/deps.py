@@ -21,8 +21,8 @@ D = TypeVar("D", bound=Document)
 _BEARER = HTTPBearer(auto_error=False, description="gm_…", scheme_name="token")
 
 
-def runtime_of(request: Request) -> Runtime:
-    """What the server holds."""
+async def runtime_of(request: Request) -> Runtime:
+    """What the server holds; async, because FastAPI hands what is not to a thread."""
     runtime: Runtime = request.app.state.runtime
     return runtime
 

@@ -50,16 +50,22 @@ class Served:
         self.runtime = Runtime.open(self.settings, sources)
         self.tokens: Mapping[Role, str] = self.runtime.bootstrap()
         self.app = create_app(self.settings, self.runtime)
-        self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self.loop.run_forever)
+        self.loop: asyncio.AbstractEventLoop
+        self._stop: asyncio.Event
+        begun = threading.Event()
+        self._thread = threading.Thread(target=asyncio.run, args=(self._live(begun),))
         self._thread.start()
+        begun.wait(WAIT_S)
         self._client = httpx.AsyncClient(
             transport=httpx.ASGITransport(self.app, raise_app_exceptions=False), base_url="http://test", timeout=WAIT_S
         )
-        self.run(self._begin())
 
-    async def _begin(self) -> None:
-        self.runtime.attach(asyncio.get_running_loop())
+    async def _live(self, begun: threading.Event) -> None:
+        self.loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        self.runtime.attach(self.loop)
+        begun.set()
+        await self._stop.wait()
+        self.runtime.detach()
 
     def __enter__(self) -> Self:
         return self
@@ -67,10 +73,8 @@ class Served:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.loop.call_soon_threadsafe(self.runtime.stop_waiting)
         self.run(self._client.aclose())
-        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
-        self.loop.close()
-        self.runtime.detach()
         self.runtime.close()
 
     def run(self, coroutine: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ def agent(served: Served) -> Agent:
     return ready_agent(served)
 
 
-def begun(served: Served, agent: Agent, **document: object) -> tuple[int, int]:
+def begun(served: Served, agent: Agent, **document: Any) -> tuple[int, int]:
     """A job and the token of its attempt, which runs."""
     job = served.submit(**document)["id"]
     token = agent.assigned()["token"]
@@ -122,7 +123,8 @@ def test_a_letter_is_not_cut_in_two(served: Served, agent: Agent) -> None:
 @pytest.mark.parametrize(
     ("data", "whole"),
     [(b"", b""), (b"ab", b"ab"), (b"a\xc3", b"a"), (b"a\xe2\x82", b"a"), (b"\xf0\x9f\x98", b""),
-     ("é€😀".encode(), "é€😀".encode()), (b"\x80\x80\x80\x80", b"\x80\x80\x80\x80"), (b"\xff", b"\xff"), (b"\xc0", b"\xc0")],
+     ("é€😀".encode(), "é€😀".encode()),
+     (b"\x80\x80\x80\x80", b"\x80\x80\x80\x80"), (b"\xff", b"\xff"), (b"\xc0", b"\xc0")],
 )  # fmt: skip
 def test_only_a_begun_letter_is_held_back(data: bytes, whole: bytes) -> None:
     """At most three bytes."""

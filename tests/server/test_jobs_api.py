@@ -123,7 +123,8 @@ def test_lists_come_in_pages_newest_first(served: Served) -> None:
     """Each job once, and the state filters."""
     ids = [served.submit()["id"] for _ in range(5)]
     served.ask("POST", f"/v1/jobs/{ids[0]}/cancel", "renter")
-    seen, cursor = [], ""
+    seen: list[int] = []
+    cursor: str | None = ""
     while cursor is not None:
         page = served.ask("GET", f"/v1/jobs?limit=2{cursor and f'&cursor={cursor}'}", "renter").json()
         seen += [one["id"] for one in page["items"]]
