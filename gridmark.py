@@ -12,33 +12,42 @@ import click
 if TYPE_CHECKING:
     from qualify.records import Report
 
-#: verb -> (where it is defined, one line of help); the modules are imported when the verb is called
-VERBS = {
-    "up": ("server.cli_serve:up", "Measure this machine, list it, and serve the market on it."),
-    "qualify": ("qualify.cli:qualify", "Measure this machine, check it, score it and print the report."),
-    "peer": ("qualify.cli:peer", "Be the far end of another machine's network benchmark."),
-    "doctor": ("qualify.cli:doctor", "Say what in this installation or machine stands in the way."),
-    "report": ("reports.cli:report", "Show, draw and compare reports."),
-    "offers": ("server.cli_offers:offers", "List the nodes that fulfil a query, with their figures."),
-    "run": ("server.cli_run:run", "Run a command as a job where it finishes cheapest, and follow it."),
-    "ps": ("server.cli_jobs:ps", "List your jobs."),
-    "job": ("server.cli_jobs:job", "Show one job in full: attempts, why this node, what happened."),
-    "logs": ("server.cli_jobs:logs", "Print what a job wrote."),
-    "cancel": ("server.cli_jobs:cancel", "Stop jobs."),
-    "get": ("server.cli_get:get", "Fetch what a job left behind."),
-    "serve": ("server.cli_serve:serve", "Serve the market, without a node of this machine."),
-    "join": ("scheduler.cli:join", "Make this machine a node of a server."),
-    "agent": ("scheduler.cli:agent", "Serve as a node; run it as a service."),
-    "nodes": ("server.cli_operator:nodes", "List nodes with their state."),
-    "node": ("server.cli_operator:node", "Show one node in full: figures, terms, findings."),
-    "drain": ("server.cli_operator:drain", "Give nodes no new work."),
-    "retire": ("server.cli_operator:retire", "Take nodes out for good."),
-    "due": ("server.cli_operator:due", "List nodes whose figures are stale; have them measured."),
-    "events": ("server.cli_records:events", "Print who did what, when and why."),
-    "accounts": ("server.cli_records:accounts", "List who may call the server."),
-    "account": ("server.cli_records:account", "Let somebody in, or out."),
-    "backup": ("server.cli_records:backup", "Copy the server's database while it serves."),
+#: what for -> verb -> (where it is defined, one line of help); the modules are imported when the verb is called
+SECTIONS = {
+    "All on this machine": {
+        "up": ("server.cli_serve:up", "Measure this machine, list it, and serve the market on it."),
+    },
+    "Rent": {
+        "offers": ("server.cli_offers:offers", "List the nodes that fulfil a query, with their figures."),
+        "run": ("server.cli_run:run", "Run a command as a job where it finishes cheapest, and follow it."),
+        "ps": ("server.cli_jobs:ps", "List your jobs."),
+        "job": ("server.cli_jobs:job", "Show one job in full: attempts, why this node, what happened."),
+        "logs": ("server.cli_jobs:logs", "Print what a job wrote."),
+        "cancel": ("server.cli_jobs:cancel", "Stop jobs."),
+        "get": ("server.cli_get:get", "Fetch what a job left behind."),
+    },
+    "Supply": {
+        "qualify": ("qualify.cli:qualify", "Measure this machine, check it, score it and print the report."),
+        "peer": ("qualify.cli:peer", "Be the far end of another machine's network benchmark."),
+        "doctor": ("qualify.cli:doctor", "Say what in this installation or machine stands in the way."),
+        "report": ("reports.cli:report", "Show, draw and compare reports."),
+        "join": ("scheduler.cli:join", "Make this machine a node of a server."),
+        "agent": ("scheduler.cli:agent", "Serve as a node; run it as a service."),
+    },
+    "Operate": {
+        "serve": ("server.cli_serve:serve", "Serve the market, without a node of this machine."),
+        "nodes": ("server.cli_operator:nodes", "List nodes with their state."),
+        "node": ("server.cli_operator:node", "Show one node in full: figures, terms, findings."),
+        "drain": ("server.cli_operator:drain", "Give nodes no new work."),
+        "retire": ("server.cli_operator:retire", "Take nodes out for good."),
+        "due": ("server.cli_operator:due", "List nodes whose figures are stale; have them measured."),
+        "events": ("server.cli_records:events", "Print who did what, when and why."),
+        "accounts": ("server.cli_records:accounts", "List who may call the server."),
+        "account": ("server.cli_records:account", "Let somebody in, or out."),
+        "backup": ("server.cli_records:backup", "Copy the server's database while it serves."),
+    },
 }
+VERBS = {verb: found for section in SECTIONS.values() for verb, found in section.items()}
 #: packages of the extras, and the extra that brings each
 EXTRA_OF = {
     **dict.fromkeys(
@@ -103,20 +112,34 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of verbs without importing any of them."""
         del ctx
-        with formatter.section("Commands"):
-            formatter.write_dl([(verb, text) for verb, (_, text) in VERBS.items()])
+        for section, verbs in SECTIONS.items():
+            with formatter.section(section):
+                formatter.write_dl([(verb, text) for verb, (_, text) in verbs.items()])
+
+
+def _version(ctx: click.Context, param: click.Parameter, value: object) -> None:
+    del param
+    if value and not ctx.resilient_parsing:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            found = version("gridmark")
+        except PackageNotFoundError:  # a bare checkout has none
+            found = "0+unknown"
+        click.echo(f"gridmark {found}")
+        ctx.exit()
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="gridmark", message="gridmark %(version)s")
+@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version.")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
-    """Measure a node, check it, score it and report it.
+    """Measure GPU nodes, list them by what they can do, and run jobs where they finish cheapest.
 
     stdout carries data (--json: one JSON document), stderr carries words. Exit codes: 0 good, 1 the answer is no,
     2 usage, 3 could not be done.
 
-    Example: gridmark qualify --html report.html
+    Example: gridmark up; in another terminal: gridmark run -- echo hello
     """
     ctx.obj = Presenter()
 

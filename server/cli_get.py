@@ -92,8 +92,8 @@ def _is_there(path: Path, sha256: str, *, force: bool) -> bool:
         with path.open("rb") as file:
             if measure(file).sha256 == sha256:
                 return True
-        if force:
-            return False
+    if force and (path.is_symlink() or path.is_file()):  # the link is replaced, not what it leads to
+        return False
     raise ArtifactError(f"{str(path)!r} is there and is something else; fetch into another folder, or with --force")
 
 

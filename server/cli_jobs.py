@@ -154,7 +154,8 @@ def _in_full(found: Json, events: Sequence[Json]) -> None:
         ]
         table(("N", "NODE", "STATE", "EXIT", "PLACED", "RAN", "PRICE", "REASON"), rows, right=("N", "NODE"))
         heading("Why this node")
-        facts((name, words.inline(value)) for name, value in found["tries"][-1]["why"].items())
+        why = found["tries"][-1]["why"].items()
+        facts((name.replace("_", " "), words.inline(value)) for name, value in why if value not in ({}, [], "", None))
     artifacts = (found["result"] or {}).get("artifacts", ())
     if artifacts:
         heading("Artifacts")
@@ -169,12 +170,12 @@ def _facts(found: Json) -> list[tuple[str, str | tuple[str, str]]]:
 
     resources = found["spec"]["resources"]
     wanted = [
-        f"{resources['cpu_milli'] / 1000:g} CPUs",
+        words.count(resources["cpu_milli"] / 1000, "CPU"),
         f"{units.size(resources['memory_bytes'])} memory",
         f"{units.size(resources['disk_bytes'])} disk",
     ]
     if resources["gpus"] or resources["gpu_milli"]:
-        wanted.insert(0, f"{resources['gpus'] + resources['gpu_milli'] / 1000:g} GPUs")
+        wanted.insert(0, words.count(resources["gpus"] + resources["gpu_milli"] / 1000, "GPU"))
     pairs: list[tuple[str, str | tuple[str, str]]] = [
         ("job", f"{found['id']} {found['name']}"),
         ("state", words.toned(found["state"])),

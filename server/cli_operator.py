@@ -210,8 +210,8 @@ def _in_full(found: Json, report: Json | None) -> None:
         table(("FIGURE", "VALUE", "95 %", "N", "AGE"), rows, right=("VALUE", "95 %", "N", "AGE"))
     if report is not None and report["remarks"]:
         heading("Found by its newest report")
-        remarks = [(one["severity"], one["text"], one["remedy"]) for one in report["remarks"]]
-        table(("SEVERITY", "WHAT", "REMEDY"), remarks, stretch="REMEDY")
+        for one in report["remarks"]:
+            facts([(one["severity"], one["text"]), ("", one["remedy"])])
 
 
 def _course(found: Json) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import sys
 import time
@@ -184,7 +183,7 @@ def _submit(client: Client, file: str | None, command: tuple[str, ...], typed: T
     base = Path(file).parent if file not in (None, "-") else Path()
     job = uploaded(client, job, base, os.environ)
     try:
-        return client.submit(job, secrets.token_hex(16))
+        return client.submit(job, os.urandom(16).hex())
     except ProblemError as error:
         if error.status not in (400, 422):
             raise

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from server import client_settings
-from server.cli_shared import fail, say
+from server.cli_shared import fail, guarded, say
 
 if TYPE_CHECKING:
     from server.up import Ready
@@ -30,6 +30,7 @@ PORT = 8700
 @click.option("--name", help="What this machine is called. [its host name]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print address, token and node as one JSON document when ready.")
+@guarded
 def up(data: Path | None, port: int, price: float, name: str | None, device: str, as_json: bool) -> None:
     """Measure this machine, list it, and serve the market and its page on it, until Ctrl-C.
 
@@ -62,8 +63,6 @@ def up(data: Path | None, port: int, price: float, name: str | None, device: str
         fail(str(error))
     except OSError as error:
         fail(f"{error.filename or wishes.data}: {error.strerror}; choose another folder with --data")
-    except KeyboardInterrupt:
-        fail("interrupted before it served", 130)
     if running:
         jobs = "1 job runs on; it" if running == 1 else f"{running} jobs run on; they"
         say(f"stopped; {jobs} will be frozen in 10 s and go on when `gridmark up` is started again within 10 min")
@@ -108,6 +107,7 @@ def _host_name() -> str:
 @click.option("--tls-certificate", type=click.Path(path_type=Path), metavar="FILE", help="PEM, with its chain.")
 @click.option("--tls-key", type=click.Path(path_type=Path), metavar="FILE", help="PEM.")
 @click.option("--insecure", is_flag=True, help="Plain HTTP beyond this machine, where something else encrypts.")
+@guarded
 def serve(
     data: Path | None, host: str, port: int, tls_certificate: Path | None, tls_key: Path | None, insecure: bool
 ) -> None:
@@ -135,5 +135,3 @@ def serve(
         fail(str(error))
     except OSError as error:
         fail(f"{error.filename or folder}: {error.strerror}; choose another folder with --data")
-    except KeyboardInterrupt:
-        fail("interrupted before it served", 130)

@@ -58,7 +58,18 @@ def table(
             made.columns[-1].ratio = 1 if sys.stdout.isatty() else None
     for row in rows:
         made.add_row(*(_cell(cell) for cell in row))
-    stdout_console().print(made)
+    _print(made)
+
+
+def _print(what: Table) -> None:
+    """On a terminal as it is; elsewhere without the blanks that fill its lines."""
+    console = stdout_console()
+    if console.is_terminal:
+        console.print(what)
+        return
+    with console.capture() as captured:
+        console.print(what)
+    console.print(Text("\n".join(line.rstrip() for line in captured.get().splitlines())), soft_wrap=True)
 
 
 def heading(text: str) -> None:
@@ -73,7 +84,7 @@ def facts(pairs: Iterable[tuple[str, Cell]]) -> None:
     made.add_column(overflow="fold")
     for name, cell in pairs:
         made.add_row(name, _cell(cell))
-    stdout_console().print(made)
+    _print(made)
 
 
 def _cell(cell: Cell) -> Text:

@@ -92,7 +92,13 @@ def inline(value: object) -> str:
 def event(found: Mapping[str, Any]) -> tuple[str, str, str, str]:
     """When, what, who, and the rest of an event."""
     about = {name: found[name] for name in ("job", "node", "token") if found[name] is not None}
-    return moment(found["at_ms"]), found["kind"], found["actor"], inline({**about, **found["data"]})
+    told = {name: value for name, value in found["data"].items() if value not in ("", None, [], {})}
+    return moment(found["at_ms"]), found["kind"], found["actor"], inline({**about, **told})
+
+
+def count(number: float, one: str) -> str:
+    """ "1 CPU", "0.5 CPUs", "3 GPUs"."""
+    return f"{number:g} {one}{'' if number == 1 else 's'}"
 
 
 def until(unix_ms: int | None, now_ms: int) -> str:
@@ -105,8 +111,8 @@ def until(unix_ms: int | None, now_ms: int) -> str:
 def capacity(found: Mapping[str, Any]) -> str:
     """What a node has: "8 GPUs, 192 CPUs, 2.0 TiB, disk 7.0 TiB"."""
     gpus = len(found["gpu_milli"])
-    parts = [f"{gpus} GPU{'s' * (gpus != 1)}"] if gpus else []
-    parts += [f"{found['cpu_milli'] / 1000:g} CPUs", units.size(found["memory_bytes"])]
+    parts = [count(gpus, "GPU")] if gpus else []
+    parts += [count(found["cpu_milli"] / 1000, "CPU"), units.size(found["memory_bytes"])]
     return ", ".join([*parts, f"disk {units.size(found['disk_bytes'])}"])
 
 

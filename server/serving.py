@@ -67,10 +67,13 @@ def serve(
         SettingsError, StoreError, ServingError: it cannot begin; says why in a sentence.
     """
     with contextlib.ExitStack() as stack:
+        if runtime is not None:  # handed over: closed whatever happens here
+            stack.callback(runtime.close)
         settings.check()
         listener = stack.enter_context(_listening(settings))
-        runtime = runtime or Runtime.open(settings)
-        stack.callback(runtime.close)
+        if runtime is None:
+            runtime = Runtime.open(settings)
+            stack.callback(runtime.close)
         logs.install(log or logging.StreamHandler(sys.stderr))
         url = address(settings, listener)
         if settings.beyond_loopback and not settings.encrypted:

@@ -92,15 +92,14 @@ def up(wishes: Wishes, environment: Mapping[str, str], words: Words) -> int:
     settings.check()
     with _stopped_once_serving() as serves:
         _make_private(settings.data)
-        runtime = Runtime.open(settings)
-        try:
+        with contextlib.ExitStack() as unless_served:
+            runtime = Runtime.open(settings)
+            unless_served.callback(runtime.close)
             _check_port(wishes.port)
             tokens = kept_tokens(runtime, wishes.data)
             report = None if _is_measured(runtime, wishes.data) else _measured(wishes, environment)
             node = NodeThread(runtime, wishes, environment, words, tokens=tokens, report=report)
-        except BaseException:
-            runtime.close()
-            raise
+            unless_served.pop_all()  # from here on the server closes it
 
         def ready(url: str) -> None:
             serves.set()
@@ -128,12 +127,11 @@ def serve_alone(settings: Settings, ready: Callable[[str], None]) -> None:
     settings.check()
     with _stopped_once_serving() as serves:
         _make_private(settings.data)
-        runtime = Runtime.open(settings)
-        try:
+        with contextlib.ExitStack() as unless_served:
+            runtime = Runtime.open(settings)
+            unless_served.callback(runtime.close)
             tokens = kept_tokens(runtime, settings.data)
-        except BaseException:
-            runtime.close()
-            raise
+            unless_served.pop_all()  # from here on the server closes it
 
         def serving_at(url: str) -> None:
             serves.set()
