@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from fastapi import Request
 from pydantic import ValidationError
+from starlette.requests import ClientDisconnect
 
 from qualify import codec
 from server.problems import ProblemError, faults_of
@@ -44,12 +45,15 @@ async def stream(request: Request, most: int, take: Callable[[bytes], Awaitable[
     if (announced(request) or 0) > most:
         raise _too_large(most)
     size = 0
-    async for piece in request.stream():
-        size += len(piece)
-        if size > most:
-            raise _too_large(most)
-        if piece:
-            await take(piece)
+    try:
+        async for piece in request.stream():
+            size += len(piece)
+            if size > most:
+                raise _too_large(most)
+            if piece:
+                await take(piece)
+    except ClientDisconnect:
+        raise ProblemError("bad-request", "the body broke off") from None  # nobody hears it but the log
     return size
 
 
