@@ -123,6 +123,13 @@ def test_what_is_unknown_does_not_hide_what_is_known(text: str, matches: bool) -
     assert found(text, cpu_node(1)) == [1] * matches
 
 
+def test_the_pessimistic_end_of_a_loss_is_the_high_one() -> None:
+    """A loss of 2 % that is known to a tenth: 2.2 % at worst, 1.8 % at best."""
+    lossy = cpu_node(1, figures={"network.udp_loss": figure("network.udp_loss", 0.02)})
+
+    assert found("p05(network.udp_loss) > 2.1 % and p95(network.udp_loss) < 1.9 %", lossy) == [1]
+
+
 def test_a_node_that_was_never_measured_is_not_fresh() -> None:
     """That is known of it; two days are fresh, a millisecond more is not."""
     nodes = (

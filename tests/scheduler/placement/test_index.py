@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from scheduler.book import Book, Mark
 from scheduler.lifecycle import AttemptState, Standing
-from scheduler.placement.index import Index
+from scheduler.placement.index import MAX_FIGURES, Index
 from scheduler.placement.table import FIRST_PLACES, Table
 from scheduler.records import Capacity, Figure, MarketNode, Resources
 from tests.scheduler.nodes import GB, NOW_MS, attempt, cpu_node, figure, figures, gpu_node, market
@@ -107,6 +107,17 @@ def test_a_figure_in_another_unit_than_the_first_does_not_count() -> None:
 
     assert cell(index, 1, "disk.read") == 5.0
     assert np.isnan(cell(index, 2, "disk.read"))
+
+
+def test_figures_beyond_what_any_benchmark_names_get_no_column() -> None:
+    """A report with a thousand made-up names does not fill the memory, and those before it stay."""
+    index = market(cpu_node(1, figures={"memory.triad": figure("memory.triad", 1e9)}))
+    one = figure("memory.triad", 1e9)
+
+    index.changed(None, cpu_node(2, figures={f"peerlink.{n}-{n}": one for n in range(MAX_FIGURES)}))
+
+    assert sum(field.is_figure and field.name.startswith("peerlink.") for field in index.fields) == MAX_FIGURES - 1
+    assert cell(index, 1, "memory.triad") == 1e9
 
 
 def test_fields_are_replaced_when_something_new_can_be_asked_and_only_then() -> None:
