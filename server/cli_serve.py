@@ -7,6 +7,7 @@ import os
 import shlex
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,7 +89,9 @@ def _announce(ready: Ready, command: str, *, as_json: bool) -> None:
     standing = shown(node.standing, online=True, draining=node.draining)
     say(f"node {node.id} is {units.plain(node.name)}: {units.plain(node.model)}, {has}: {standing}")
     if node.standing not in (Standing.READY, Standing.DEGRADED):
+        again = words.until(node.due_ms, time.time_ns() // 1_000_000)
         say(f"it takes no jobs: {units.plain(node.why)}; `gridmark node {node.id}` says more")
+        say(f"it is measured again {again}, or as soon as `gridmark due --within 1d --run` asks for it")
     say(f"in another terminal: {command} -- echo hello")
 
 

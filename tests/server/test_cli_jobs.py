@@ -189,6 +189,23 @@ def test_a_reader_that_leaves_is_no_traceback(fake: FakeMarket, arguments: tuple
     assert (broken.returncode, broken.stderr) == (3, "")
 
 
+def test_a_renter_needs_the_base_install_only() -> None:
+    """Nothing of the extras is loaded by a renter's verbs, and nothing slow by `run`."""
+    extras = {"numpy", "fastapi", "starlette", "uvicorn", "sqlite_utils", "sqlite3", "lark", "cryptography", "torch"}
+    slow = {"httpx", "pydantic", "rich", "yaml", "hashlib", "asyncio"}
+    script = (
+        "import sys, gridmark, server.cli_run\n"
+        f"print(sorted(({extras!r} | {slow!r}) & set(sys.modules)))\n"
+        "import server.cli_jobs, server.cli_get, server.cli_offers, server.cli_operator, server.cli_records\n"
+        "import server.cli_tables, server.cli_words, server.jobfile, server.client_upload, server.cli_serve\n"
+        f"print(sorted({extras!r} & set(sys.modules)))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=PROJECT, timeout=20)
+
+    assert done.stdout == "[]\n[]\n", done.stderr
+
+
 def test_json_is_one_document(fake: FakeMarket) -> None:
     """What the server said, whole."""
     fake.on("GET /v1/jobs/7", answer(JOB))
