@@ -154,7 +154,7 @@ class Agent:
             self._attempts[token] = attempt
             attempt.adopt()
         for executor in executors().values():
-            if executor.available(found) is None:
+            if await asyncio.to_thread(executor.available, found) is None:
                 for token in await asyncio.to_thread(executor.tokens, found) - self._attempts.keys():
                     await asyncio.to_thread(executor.clean, found, token)
 
@@ -298,7 +298,12 @@ class Agent:
                 self._config.say(f"attempt {token} is not this node's any more; it is killed")
             wiping = asyncio.create_task(attempt.wipe(), name=f"wipe {token}")
             self._wiping.add(wiping)
-            wiping.add_done_callback(self._wiping.discard)
+            wiping.add_done_callback(self._wiped)
+
+    def _wiped(self, task: asyncio.Task[None]) -> None:
+        self._wiping.discard(task)
+        if (error := None if task.cancelled() else task.exception()) is not None:
+            self._config.say(f"{task.get_name()} did not succeed: {error}; it is tried again when an agent starts")
 
     async def _qualify(self) -> None:
         argv = self._config.qualify or qualification.command(self._folder)

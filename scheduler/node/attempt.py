@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scheduler import codec, lease
-from scheduler.node import artifacts, preparation, tree
+from scheduler.node import artifacts, kernel, preparation, tree
 from scheduler.node.cache import Cache
 from scheduler.node.checkpoint import Checkpointer
 from scheduler.node.execution import Executor, Machine, Order, PrepareError, executor_of, executors
@@ -67,7 +67,8 @@ class Attempt:
         )
         self._supervised = Supervised(folder)
         self._started = False
-        self._start_wanted, self._poked, self._stopping = asyncio.Event(), asyncio.Event(), False
+        self._start_wanted, self._poked, self._extended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._stopping = False
         self._exit_code: int | None = None
         self._reason = ""
         self._frozen_ms = 0
@@ -88,18 +89,22 @@ class Attempt:
     def begin(self) -> None:
         """Start its life."""
         self._task = asyncio.create_task(self._live(), name=f"attempt {self.token}")
+        self._task.add_done_callback(self._check)
 
     def adopt(self) -> None:
         """Go on with a supervisor that an agent before us started."""
         self._started = True
         self.state = "running"
         self._task = asyncio.create_task(self._go_on(), name=f"attempt {self.token}")
+        self._task.add_done_callback(self._check)
 
     def extend(self, deadline_ns: int) -> None:
         """The server named it: it may run until then."""
         self.deadline_ns = max(self.deadline_ns, deadline_ns)
+        self._extended.set()
         if self._started and self.state not in OVER:
-            self._supervised.extend(self.deadline_ns)
+            with contextlib.suppress(OSError, ValueError):  # a lease that cannot be moved ends: that is safe
+                self._supervised.extend(self.deadline_ns)
 
     def start(self) -> bool:
         """The server wants it to run, as soon as it is prepared; False when it knew."""
@@ -118,7 +123,8 @@ class Attempt:
             return False
         self._stopping = True
         if self._started and self._supervised.is_alive():
-            self._supervised.command(lease.Command.STOP)
+            with contextlib.suppress(OSError, ValueError):
+                self._supervised.command(lease.Command.STOP)
         elif self._task is not None:
             self._task.cancel()
             code = self._exit_code if self._started else STOPPED_BEFORE_START
@@ -146,6 +152,14 @@ class Attempt:
         await asyncio.to_thread(self._executor().clean, self._around.machine, self.token)
         await asyncio.to_thread(remove, self._folder)
 
+    def _check(self, task: asyncio.Task[None]) -> None:
+        """A fault of ours, or of the disk, ends the attempt here: it is told, and wiped when it is forgotten."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._supervised.command(lease.Command.KILL)
+            self._end("vanished", None, f"the node's agent failed: {type(error).__name__}: {error}")
+
     async def _gone(self) -> None:
         """Until its supervisor has ended, KILL_WAIT_S at most."""
         with contextlib.suppress(TimeoutError), self._woken_by_its_end(asyncio.get_running_loop()):
@@ -157,8 +171,7 @@ class Attempt:
     async def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait({self._task})
 
     def _executor(self) -> Executor:
         return executors()[executor_of(self._order.spec)]
@@ -214,6 +227,9 @@ class Attempt:
             max_ms=None if spec.max_duration_s is None else spec.max_duration_s * 1000,
             quota_bytes=spec.log_quota_bytes,
         )
+        while self.deadline_ns <= kernel.now_ns():  # fetching took longer than the lease: somebody else may have it
+            self._extended.clear()
+            await self._extended.wait()
         # not in a thread: between its start and what follows nothing may come in between
         self._started = True
         self._supervised.start(launch, terms, deadline_ns=self.deadline_ns, poke=self._around.poke)

@@ -44,8 +44,8 @@ class JobContainer:
         self.out, self._out_write = os.pipe()
         self.err, self._err_write = os.pipe()
 
-    def start(self) -> None:
-        """Create, listen, start; what keeps it from starting is told on its own stderr."""
+    def start(self, may_run: Callable[[], bool]) -> bool:
+        """Create, listen, start if it still may run; what else keeps it from starting is told on its own stderr."""
         import docker
         from docker.errors import APIError, DockerException, NotFound
 
@@ -56,6 +56,8 @@ class JobContainer:
                 client.containers.get(self._plan["create"]["name"]).remove(force=True, v=True)
             self._container = client.containers.create(**_arguments(self._plan["create"]))
             self._listen()
+            if not may_run():
+                return False
             self._container.start()
             self._container.reload()
             self.pid = int(self._container.attrs["State"].get("Pid") or 0)
@@ -64,9 +66,10 @@ class JobContainer:
             os.write(self._err_write, f"gridmark: the container cannot be started: {explanation}\n".encode())
             self._code = NOT_FOUND if "not found" in explanation or "no such file" in explanation else CANNOT_START
             self._wake()
-            return
+            return True
         client.api.timeout = CALL_S
         self._run(self._wait)
+        return True
 
     def exit_code(self) -> int | None:
         """As a shell shows it; None while it runs."""
@@ -96,16 +99,18 @@ class JobContainer:
 
     def sweep(self) -> str:
         """Remove it; what the kernel ended for want of memory is said."""
+        short = False
+        if self._container is not None:
+            if self._try(lambda container: container.reload()):
+                short = bool(self._container.attrs["State"].get("OOMKilled"))
+            if self._code is None:  # it never ran: what is attached to it would wait for ever
+                self._try(lambda container: container.remove(force=True, v=True))
         for reader in self._readers:
             reader.join(CALL_S)
         for descriptor in (self._out_write, self._err_write):
             with contextlib.suppress(OSError):
                 os.close(descriptor)
-        short = False
-        if self._container is not None:
-            if self._try(lambda container: container.reload()):
-                short = bool(self._container.attrs["State"].get("OOMKilled"))
-            self._try(lambda container: container.remove(force=True, v=True))
+        self._try(lambda container: container.remove(force=True, v=True))
         return "the kernel ended it for want of memory" if short else ""
 
     def _try(self, call: Callable[[Container], object]) -> bool:

@@ -46,18 +46,21 @@ class JobProcess:
         """The first process; 0 before it was started."""
         return self._pid
 
-    def start(self) -> None:
-        """Start it; what keeps it from starting is told on its own stderr, with a shell's exit code."""
+    def start(self, may_run: Callable[[], bool]) -> bool:
+        """Start it, if it may run; what else keeps it from starting is told on its own stderr."""
         kernel.adopt_orphans()
         self.out, self._out_write = os.pipe()
         self.err, self._err_write = os.pipe()
         stdin = self._stdin()
         supervisor = os.getpid()
+        if not may_run():
+            return False
         self._pid = os.fork()
         if self._pid == 0:
             self._become_job(supervisor, stdin)
         for descriptor in (stdin, self._out_write, self._err_write):
             os.close(descriptor)
+        return True
 
     def exit_code(self) -> int | None:
         """As a shell shows it, 128 + n for signal n; None while it runs. Reaps whatever has ended."""
@@ -106,6 +109,8 @@ class JobProcess:
 
     def sweep(self) -> str:
         """Its first process has ended: end what is left of it. What the kernel ended for want of memory is said."""
+        if self._pid == 0:  # it never began
+            return ""
         self.kill()
         _until(lambda: self.exit_code() is not None and not list(_descendants()), FREEZE_WAIT_S)
         return "the kernel ended a process of it for want of memory" if self._ran_out_of_memory() else ""

@@ -15,7 +15,9 @@ from scheduler import codec, wire
 from scheduler.node.identity import Key
 from scheduler.records import Stream
 
-CONNECT_S = 5.0
+CONNECT_S = 3.0
+#: an answer to a sync that is later than this is not waited for: within one lease there must be time for another
+SYNC_LATE_S = 3.0
 #: of a call that is not held back
 ANSWER_S = 15.0
 #: of bytes on their way up or down
@@ -125,7 +127,7 @@ class Remote:
             RemoteError: it did not succeed.
         """
         answer = await self.call(
-            "POST", "/v1/agent/sync", document=codec.encode(request), answer_s=held_back_s + CONNECT_S
+            "POST", "/v1/agent/sync", document=codec.encode(request), answer_s=held_back_s + SYNC_LATE_S
         )
         try:
             return codec.decode(wire.SyncAnswer, answer)

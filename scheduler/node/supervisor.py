@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
         @property
         def pid(self) -> int: ...
-        def start(self) -> None: ...
+        def start(self, may_run: Callable[[], bool]) -> bool: ...
         def exit_code(self) -> int | None: ...
         def freeze(self) -> None: ...
         def thaw(self) -> None: ...
@@ -110,7 +110,11 @@ class Supervisor:
         """Start the job and stay until it has ended."""
         self._socket.bind("ctl.sock")
         self._say()
-        self._body.start()
+        if not self._body.start(self._may_run):
+            self._reason = "its lease ended before it started"
+            self._body.sweep()
+            self._become("vanished")
+            return
         self._started_ns = kernel.now_ns()
         for descriptor, name in ((self._body.out, "out.log"), (self._body.err, "err.log")):
             os.set_blocking(descriptor, False)
@@ -131,6 +135,11 @@ class Supervisor:
     def end_politely(self) -> None:
         """Somebody ended this supervisor, a shutdown of the machine for one: the job is the node's loss."""
         self._told_to_end = True
+
+    def _may_run(self) -> bool:
+        """Asked by the body at the last moment before the job runs: making a container ready may take long."""
+        deadline_ns, command = lease.unpack(self._lease[: lease.LEASE_BYTES])
+        return lease.decide(kernel.now_ns(), deadline_ns, command, None, 0) is lease.Action.RUN
 
     def _follow(self, now_ns: int) -> None:
         """Do what the lease says."""

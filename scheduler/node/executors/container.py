@@ -86,7 +86,10 @@ class ContainerExecutor:
     def tokens(self, machine: Machine) -> frozenset[int]:
         """See Executor."""
         assert machine.engine is not None  # noqa: S101 - only asked where it is available
-        return Engine(machine.engine).tokens(machine.tag)
+        try:
+            return Engine(machine.engine).tokens(machine.tag)
+        except EngineError:
+            return frozenset()
 
     def _image(self, machine: Machine, order: Order) -> Mapping[str, Any] | None:
         assert machine.engine is not None  # noqa: S101

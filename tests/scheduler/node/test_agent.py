@@ -18,6 +18,7 @@ import pytest
 from scheduler import lease
 from scheduler.node import kernel
 from scheduler.node.agent import Agent, AgentError, Config
+from scheduler.node.attempt import Attempt
 from scheduler.records import Input, Resources
 from tests.scheduler.node.agents import agent, run, until
 from tests.scheduler.node.fake_server import FakeServer, problem
@@ -143,6 +144,48 @@ def test_the_deadline_counts_from_when_the_answered_call_was_sent(tmp_path: Path
 
             assert command is lease.Command.RUN
             assert deadline_ns < before_ns + 10_000_000_000 + 2_000_000_000
+
+    run(story)
+
+
+def test_an_attempt_that_was_prepared_for_too_long_waits_for_its_next_lease(tmp_path: Path) -> None:
+    """Its lease ended while it was fetched: it starts when the server names it again, and not before."""
+
+    async def story() -> None:
+        server = FakeServer(lease_ms=0)
+        async with agent(tmp_path, server) as served:
+            server.want(7, "sh", "-c", "echo ran")
+            await server.until(lambda: any(one.held for one in server.syncs))
+            await until((served.attempt(7) / "work").exists)
+
+            assert not (served.attempt(7) / "lease").exists()
+
+            server.lease_ms = 60_000
+            server.news.set()
+            held = await server.until_ended(7)
+
+        assert (held.exit_code, bytes(server.logs[7, "out"])) == (0, b"ran\n")
+
+    run(story)
+
+
+def test_a_fault_of_the_agent_s_own_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job is killed and may run elsewhere; the agent goes on."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("broken")
+
+    async def story() -> None:
+        server = FakeServer()
+        async with agent(tmp_path, server):
+            monkeypatch.setattr(Attempt, "_follow", fail)
+            server.want(7, *FOREVER)
+            held = await server.until_ended(7)
+            monkeypatch.undo()
+            server.want(8, "true")
+            await server.until_ended(8)
+
+        assert (held.state, held.reason) == ("vanished", "the node's agent failed: RuntimeError: broken")
 
     run(story)
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from scheduler.node.engine import Engine
-from tests.scheduler.node.agents import agent, run
+from scheduler.node.supervised import Supervised
+from tests.scheduler.node.agents import agent, run, until
 from tests.scheduler.node.fake_server import FakeServer
+from tests.scheduler.node.jobs import lapse
 from tests.scheduler.node.podman import IMAGE, podman
 
 pytestmark = pytest.mark.real
-MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +66,83 @@ def test_a_container_runs_shut_in(tmp_path: Path, engine: str) -> None:
         assert not any(b"hush-4711" in text for text in kept)
 
     run(story)
+
+
+def test_a_lapsed_lease_pauses_a_container_and_a_new_one_unpauses_it(tmp_path: Path, engine: str) -> None:
+    """As any job; then it is stopped as asked, and removed."""
+
+    async def story() -> None:
+        server = FakeServer()
+        async with agent(tmp_path, server, executors=("container",), docker_host=engine) as served:
+            script = "trap 'echo saved; exit 5' TERM; echo ready; while :; do sleep 0.05; done"
+            server.want(7, "sh", "-c", script, image=IMAGE)
+            await server.until(lambda: bytes(server.logs.get((7, "out"), b"")) == b"ready\n")
+            held = Supervised(served.attempt(7))
+            lapse(served.attempt(7))
+            await server.until_state(7, "frozen")
+
+            assert state(engine) == ["paused"]
+
+            await until(lambda: held.status() is not None and held.status().state == "running")  # type: ignore[union-attr]
+            assert state(engine) == ["running"]
+            server.stopped.add(7)
+            server.news.set()
+            ended = await server.until_ended(7)
+
+        assert (ended.state, ended.exit_code, ended.reason) == ("exited", 5, "stopped as asked")
+        assert ended.frozen_ms > 0
+        assert bytes(server.logs[7, "out"]) == b"ready\nsaved\n"
+        assert state(engine) == []
+
+    run(story)
+
+
+def test_the_container_of_a_supervisor_that_was_killed_is_removed(tmp_path: Path, engine: str) -> None:
+    """It has no lease any more; an agent that comes later finds it by its label."""
+
+    async def story() -> None:
+        server = FakeServer()
+        async with agent(tmp_path, server, executors=("container",), docker_host=engine) as served:
+            server.want(7, "sh", "-c", "echo ready; sleep 60", image=IMAGE)
+            await server.until(lambda: bytes(server.logs.get((7, "out"), b"")) == b"ready\n")
+        os.kill(int(json.loads((served.attempt(7) / "status.json").read_bytes())["supervisor"]), signal.SIGKILL)
+        (served.attempt(7) / "order.json").unlink()  # nothing but its label tells whose it is
+        assert state(engine) == ["running"]
+        async with agent(tmp_path, server, executors=("container",), docker_host=engine):
+            await server.until(lambda: len(server.registrations) == 2 and server.syncs[-1].held == ())
+
+            assert state(engine) == []
+            server.wanted.clear()
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("spec", "state_of_it", "code", "words"),
+    [
+        ({"image": IMAGE}, "exited", 127, "gridmark: the container cannot be started"),
+        ({"image": "localhost/none:1"}, "prepare_failed", None, "the image localhost/none:1 cannot be had"),
+    ],
+)
+def test_what_cannot_be_started_says_why(
+    tmp_path: Path, engine: str, spec: dict[str, Any], state_of_it: str, code: int | None, words: str
+) -> None:
+    """A program that the image lacks, an image that nobody has."""
+
+    async def story() -> None:
+        server = FakeServer()
+        async with agent(tmp_path, server, executors=("container",), docker_host=engine):
+            server.want(7, "no-such-program", **spec)
+            held = await server.until_ended(7)
+
+        assert (held.state, held.exit_code) == (state_of_it, code)
+        assert words in held.reason + bytes(server.logs.get((7, "err"), b"")).decode()
+        assert state(engine) == []
+
+    run(story)
+
+
+def state(engine: str) -> list[str]:
+    """Of every container that is there."""
+    _, found = Engine(engine).ask("GET", "/containers/json?all=true")
+    return [one["State"] for one in found]

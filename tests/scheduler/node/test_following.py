@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,8 +25,9 @@ class Body:
         self.out, self.err = 0, 0
         self.pid = 1
 
-    def start(self) -> None:
+    def start(self, may_run: Callable[[], bool]) -> bool:
         """See Body in supervisor.py."""
+        return may_run()
 
     def exit_code(self) -> int | None:
         """It never ends by itself."""

@@ -11,7 +11,7 @@ import pytest
 
 from scheduler.lease import Command
 from scheduler.node import kernel
-from tests.scheduler.node.jobs import LONG_NS, job, state_of, wait_gone
+from tests.scheduler.node.jobs import LONG_NS, job, lapse, state_of, wait_gone
 
 MIB = 1 << 20
 
@@ -56,7 +56,7 @@ def test_a_lapsed_lease_freezes_every_process_and_a_new_one_thaws_them(tmp_path:
         running.until_printed("child")
         pids = [int(word) for word in re.findall(r"[0-9]+", running.out())]
         running.supervised.command(Command.RUN)  # no change: nothing happens
-        _lapse(running.folder)
+        lapse(running.folder)
         running.until_state("frozen")
 
         assert [state_of(pid) for pid in pids] == ["T", "T"]
@@ -74,15 +74,6 @@ def test_a_lapsed_lease_freezes_every_process_and_a_new_one_thaws_them(tmp_path:
     assert running.said == ["running", "frozen", "running", "exited"]
 
 
-def _lapse(folder: Path) -> None:
-    """End the lease as if its time had come, and have the supervisor look."""
-    from scheduler.node.supervised import Supervised
-
-    with (folder / "lease").open("r+b") as file:
-        file.write((1).to_bytes(8, "little"))
-    Supervised(folder)._nudge()
-
-
 def test_a_lease_that_is_not_renewed_ends_by_itself(tmp_path: Path) -> None:
     """No agent tells the supervisor anything: the deadline alone wakes it, and then the hold."""
     with job(tmp_path, "sleep", "60", lease_ns=200_000_000, hold_ms=100) as running:
@@ -91,6 +82,16 @@ def test_a_lease_that_is_not_renewed_ends_by_itself(tmp_path: Path) -> None:
     assert running.said[-2:] == ["frozen", "vanished"]
     assert (status.exit_code, status.reason) == (137, "killed after 0.1 s without contact")
     assert 100 <= status.frozen_ms < 2000
+
+
+def test_a_lease_that_ended_before_the_job_began_starts_nothing(tmp_path: Path) -> None:
+    """Not even for a moment: somebody else may have the job by now."""
+    with job(tmp_path, "touch", "ran", lease_ns=-1) as running:
+        status = running.end()
+
+    assert (status.state, status.exit_code, status.pid) == ("vanished", None, 0)
+    assert status.reason == "its lease ended before it started"
+    assert not (running.folder / "work" / "ran").exists()
 
 
 def test_stop_is_polite_first(tmp_path: Path) -> None:
