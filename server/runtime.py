@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import time
@@ -99,12 +100,11 @@ class Runtime:
         """
         sources = sources or Sources()
         settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        store = open_store(settings.data / DATABASE)
-        try:
+        with contextlib.ExitStack() as undoing:
+            store = open_store(settings.data / DATABASE)
+            undoing.callback(store.close)
             runtime = cls(settings, sources, store, _Market.load(store, sources))
-        except BaseException:
-            store.close()
-            raise
+            undoing.pop_all()
         runtime.writer.start()
         return runtime
 

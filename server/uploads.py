@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+from types import TracebackType
+
 from fastapi import Request
 
 from scheduler.clock import Now
@@ -41,14 +44,15 @@ async def take(request: Request, runtime: Runtime, sha256: str, most: int) -> St
     if (bodies.announced(request) or 0) > most:
         raise _too_large(most)
     writing = runtime.files.blob_writer(limit_bytes=most, expected_sha256=sha256)
+
+    async def leave(kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        await runtime.read(writing.__exit__, kind, error, at)
+
     try:
-        writer = await runtime.read(writing.__enter__)
-        try:
+        async with AsyncExitStack() as stack:
+            writer = await runtime.read(writing.__enter__)
+            stack.push_async_exit(leave)
             await bodies.stream(request, most, lambda piece: runtime.read(writer.write, piece))
-        except BaseException as error:
-            await runtime.read(writing.__exit__, type(error), error, error.__traceback__)
-            raise
-        await runtime.read(writing.__exit__, None, None, None)
     except DigestError:
         raise ProblemError("invalid", "the body is not the content that its address announces") from None
     except TooLargeError:
