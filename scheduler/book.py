@@ -104,7 +104,13 @@ class Book:
         return taken
 
     def add(self, row: Row) -> None:
-        """A new row."""
+        """A new row.
+
+        Raises:
+            StaleRowError: the book holds one of this key already.
+        """
+        if isinstance(row, MarketNode | Job | Attempt | Account) and self._held(row) is not None:
+            raise StaleRowError(f"there is a {type(row).__name__} of this key already")
         self._journal.append(Change(None, row))
         self._put(None, row)
 

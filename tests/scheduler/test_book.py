@@ -52,6 +52,18 @@ def test_a_row_that_was_changed_in_between_is_refused() -> None:
         book.change(NODE, online=False)
 
 
+def test_a_key_is_added_once() -> None:
+    """A second row under it would take the first away when it is undone."""
+    book = Book()
+    book.add(NODE)
+
+    with pytest.raises(StaleRowError, match="MarketNode of this key"):
+        book.add(NODE)
+    book.undo()
+
+    assert book.nodes == {}
+
+
 def test_what_has_ended_leaves_the_book() -> None:
     """It is only in the store then, and cannot be changed any more."""
     book = Book()
