@@ -185,8 +185,10 @@ def _drain(fleet: Fleet, node: Node, verb: str) -> None:
 
 
 def _heal(fleet: Fleet, node: Node) -> None:
-    """A node that lost three jobs is measured anew; here it is given the sample again."""
+    """A node that lost three jobs is measured anew; here it is given the sample again, and its agent started again."""
+    node.kill()
     fleet.measure(node)
+    fleet.start_agent(node)
     until("it is back", lambda: fleet.operator.get(f"/v1/nodes/{node.id}")["state"] in ("ready", "degraded"))
 
 
