@@ -44,6 +44,6 @@ def install(handler: logging.Handler) -> None:
         logger.propagate = False
 
 
-def say(text: str, *, level: int = logging.INFO, **values: object) -> None:
+def say(text: str, *, level: int = logging.INFO, raised: BaseException | None = None, **values: object) -> None:
     """One line; `values` are members of it."""
-    LOGGER.log(level, text, extra={"values": values})
+    LOGGER.log(level, text, exc_info=raised, extra={"values": values})

@@ -59,6 +59,10 @@ class Observed:
                 await problems.respond(problem, request_id)(scope, receive, watched)
             else:
                 await self._app(scope, receive, watched)
+        except BaseException as error:
+            if isinstance(error, Exception):  # a request that is cancelled is nobody's fault
+                seen.raised, scope["state"]["problem"] = error, "internal"
+            raise
         finally:
             self._note(scope, request_id, seen)
 
@@ -75,6 +79,7 @@ class Observed:
         logs.say(
             "request",
             level=logging.WARNING if seen.status >= 500 else logging.INFO,
+            raised=seen.raised,
             id=request_id,
             method=method,
             route=route,
@@ -91,11 +96,12 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 class _Seen:
     """What is known of an answer."""
 
-    __slots__ = ("began_s", "started_s", "status")
+    __slots__ = ("began_s", "raised", "started_s", "status")
 
     def __init__(self, began_s: float) -> None:
         self.began_s = began_s
         self.started_s: float | None = None
+        self.raised: Exception | None = None
         self.status = 500  #: until an answer begins: what the outermost handler will say
 
 

@@ -30,7 +30,7 @@ from scheduler.node.join import JoinError, Offer, enrol, offered
 from scheduler.node.remote import Remote, RemoteError
 from scheduler.node.trust import trusted
 from scheduler.records import MarketNode, Role
-from server import auth, client_settings, serving, web
+from server import auth, client_settings, serving
 from server.client import ClientError
 from server.client_settings import Kept
 from server.problems import ProblemError
@@ -108,7 +108,7 @@ def up(wishes: Wishes, environment: Mapping[str, str], words: Words) -> int:
 
         log = logging.handlers.RotatingFileHandler(wishes.data / LOG_FILE, maxBytes=LOG_BYTES, backupCount=1)
         try:
-            serving.serve(settings, runtime=runtime, more=(web.router(runtime),), ready=ready, log=log)
+            serving.serve(settings, runtime=runtime, ready=ready, log=log)
         finally:
             node.stop()
             log.close()
@@ -138,7 +138,7 @@ def serve_alone(settings: Settings, ready: Callable[[str], None]) -> None:
             client_settings.save(settings.data, Kept(server=url, tokens=tokens))
             ready(url)
 
-        serving.serve(settings, runtime=runtime, more=(web.router(runtime),), ready=serving_at)
+        serving.serve(settings, runtime=runtime, ready=serving_at)
 
 
 def _make_private(folder: Path) -> None:
