@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -59,11 +60,10 @@ class Observed:
                 await problems.respond(problem, request_id)(scope, receive, watched)
             else:
                 await self._app(scope, receive, watched)
-        except BaseException as error:
-            if isinstance(error, Exception):  # a request that is cancelled is nobody's fault
-                seen.raised, scope["state"]["problem"] = error, "internal"
-            raise
         finally:
+            raised = sys.exception()
+            if isinstance(raised, Exception):  # a request that is cancelled is nobody's fault
+                seen.raised, scope["state"]["problem"] = raised, "internal"
             self._note(scope, request_id, seen)
 
     def _note(self, scope: Scope, request_id: str, seen: _Seen) -> None:
