@@ -17,7 +17,7 @@ from server.runtime import Runtime
 #: output is taken this long after its attempt ended
 LATE_MS = 600_000
 #: what an agent says of an attempt that will print and leave nothing more
-_ENDED = frozenset({"exited", "timeout"})
+_ENDED = frozenset({"exited", "timeout", "prepare_failed", "vanished"})
 
 
 async def sync(runtime: Runtime, what: Signed, request: SyncRequest) -> SyncAnswer:
@@ -28,7 +28,7 @@ async def sync(runtime: Runtime, what: Signed, request: SyncRequest) -> SyncAnsw
         ProblemError: it names artifacts that were not uploaded.
     """
     node = what.node.id
-    await _saved(runtime, what, request)
+    request = await _saved(runtime, what, request)
 
     def tell(control: Control, now: Now) -> tuple[SyncAnswer, bool, int]:
         answer = control.sync(node, what.epoch, request, now)
@@ -54,15 +54,24 @@ async def sync(runtime: Runtime, what: Signed, request: SyncRequest) -> SyncAnsw
     return await runtime.read(_with_secrets, runtime, answer)
 
 
-async def _saved(runtime: Runtime, what: Signed, request: SyncRequest) -> None:
-    """See to it that what ended attempts printed and left is on the disk before their end is committed."""
+async def _saved(runtime: Runtime, what: Signed, request: SyncRequest) -> SyncRequest:
+    """See to it that what ended attempts printed and left is on the disk before their end is committed.
+
+    Returns the request with the artifacts of this node's live attempts only, which are checked.
+    """
+    checked = []
     for held in request.held:
         attempt = runtime.book.attempts.get(held.token)
-        if held.state in _ENDED and attempt is not None and attempt.node == what.node.id:
+        job = runtime.book.jobs.get(attempt.job) if attempt is not None else None
+        if attempt is None or job is None or attempt.node != what.node.id:
+            checked.append(dataclasses.replace(held, artifacts=()))  # it may be live by the time it is looked at
+            continue
+        if held.state in _ENDED:
             await runtime.read(runtime.files.logs.sync, held.token)
-            if held.artifacts:
-                owner = runtime.book.jobs[attempt.job].owner
-                await runtime.read(_check_artifacts, runtime, owner, held.artifacts)
+        if held.artifacts:
+            await runtime.read(_check_artifacts, runtime, job.owner, held.artifacts)
+        checked.append(held)
+    return dataclasses.replace(request, held=tuple(checked))
 
 
 def _check_artifacts(runtime: Runtime, owner: int, artifacts: tuple[Artifact, ...]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
@@ -11,7 +12,8 @@ from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from server import problems, web
+from scheduler.store.errors import StoreError
+from server import logs, problems, web
 from server.observe import Observed
 from server.routes import accounts, agent, blobs, health, joblogs, jobs, nodes, offers, operate
 from server.runtime import Runtime
@@ -36,6 +38,8 @@ ROUTERS = (
 )
 #: bodies that the routes read themselves, which FastAPI therefore does not know
 DOCUMENTS: tuple[type[Document], ...] = (JobDocument, EnrolDocument, AccountDocument, RegisterDocument, SyncDocument)
+#: between two times that files nobody refers to are removed
+TIDY_S = 3600.0
 _ABOUT = """List, query, place and run on measured nodes.
 
 Errors are problem documents (RFC 9457); their `type` is `/problems/<slug>`. Times are milliseconds of Unix time, money
@@ -80,13 +84,28 @@ def _lifespan(runtime: Runtime) -> Callable[[FastAPI], contextlib.AbstractAsyncC
     async def live(app: FastAPI) -> AsyncIterator[None]:
         del app
         runtime.attach(asyncio.get_running_loop())
+        tidying = asyncio.create_task(_tidy(runtime))
         try:
             yield
         finally:
+            tidying.cancel()
+            await asyncio.wait((tidying,))
             runtime.stop_waiting()
             runtime.detach()
 
     return live
+
+
+async def _tidy(runtime: Runtime) -> None:
+    """Once an hour, while the server lives."""
+    while True:
+        await asyncio.sleep(TIDY_S)
+        try:
+            removed = await runtime.read(runtime.tidy)
+        except StoreError as error:
+            logs.say("could not tidy", level=logging.WARNING, why=str(error))
+        else:
+            logs.say("tidied", files_removed=removed)
 
 
 def _documented(app: FastAPI) -> Callable[[], dict[str, Any]]:

@@ -16,6 +16,7 @@ from server.runtime import Runtime
 from server.schemas.base import Document
 
 D = TypeVar("D", bound=Document)
+LONG_BYTES = 256 << 10  #: of a document
 
 #: only for the OpenAPI document; the header is read below, where refusals are problem documents
 _BEARER = HTTPBearer(auto_error=False, description="gm_…", scheme_name="token")
@@ -115,7 +116,8 @@ def verify(request: Request, runtime: Runtime, *, body_sha256: str, body: bytes 
 
 async def signed(request: Request, runtime: TheRuntime) -> Signed:
     """A node's request with a body of the usual size, or none."""
-    content = await bodies.read(request, runtime.settings.limits.document_bytes)
+    known = signing.claimed(request.headers).node in runtime.book.nodes
+    content = await bodies.read(request, runtime.settings.limits.sync_bytes) if known else b""
     return verify(request, runtime, body_sha256=bodies.digest(content), body=content)
 
 
@@ -125,8 +127,12 @@ SignedRequest = Annotated[Signed, Depends(signed)]
 def told(model: type[D]) -> Callable[..., Awaitable[D]]:
     """A dependency that parses the body of a signed request."""
 
-    async def parse(request: Request, what: SignedRequest) -> D:
+    def parsed(content: bytes) -> D:
+        return bodies.validated(model, bodies.parse(content))
+
+    async def parse(request: Request, runtime: TheRuntime, what: SignedRequest) -> D:
         bodies.expect_type(request, bodies.JSON)
-        return bodies.validated(model, bodies.parse(what.body))
+        # what takes longer than a few milliseconds is not for the event loop
+        return parsed(what.body) if len(what.body) <= LONG_BYTES else await runtime.read(parsed, what.body)
 
     return parse

@@ -41,6 +41,8 @@ T = TypeVar("T")
 DATABASE = "gridmark.db"
 #: threads that read the database and files; the event loop itself never waits for a disk
 READERS = 8
+#: a file that no row names is kept so long: what was uploaded last has no job yet
+UNNAMED_S = 24 * 3600
 #: roles that the first start makes an account of each
 FIRST_ACCOUNTS: tuple[Role, ...] = ("operator", "supplier", "renter")
 
@@ -134,6 +136,15 @@ class Runtime:
     def detach(self) -> None:
         """The loop ends; nobody is there to hear a bell."""
         self._loop = None
+
+    def tidy(self) -> int:
+        """Remove files that nothing refers to any more; how many went. Waits for the disk.
+
+        Raises:
+            StoreError: one cannot be removed.
+        """
+        before_s = self.now().unix_ms / 1000 - UNNAMED_S
+        return self.files.prune(self.reader.kept(), before_unix_s=before_s)
 
     def close(self) -> None:
         """Commit what is waiting, then let go of everything."""

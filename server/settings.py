@@ -19,6 +19,7 @@ class Limits:
     """What one caller may take; beyond it the answer is 413 or 429, never a slower server for the others."""
 
     document_bytes: int = MIB  #: of a JSON body
+    sync_bytes: int = 16 * MIB  #: of an agent's request: 10,000 artifacts with long names fit
     report_packed_bytes: int = 16 * MIB
     report_bytes: int = 64 * MIB  #: unpacked
     log_append_bytes: int = MIB  #: of one request

@@ -69,7 +69,7 @@ class SyncDocument(Document):
     )
 
     boot_id: BootId
-    held: Annotated[list[HeldDocument], Field(max_length=4096)]
+    held: Annotated[list[HeldDocument], Field(max_length=16_384)]
     wait: bool = True
     qualifying: bool = False
     load_busy_ratio: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)

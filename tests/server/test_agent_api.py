@@ -164,6 +164,20 @@ def test_an_artifact_must_have_come_in_for_its_owner(served: Served, agent: Agen
     assert served.ask("GET", "/v1/jobs/1", "renter").json()["state"] == "active"
 
 
+@pytest.mark.parametrize("state", ["exited", "prepare_failed", "vanished", "timeout", "running"])
+def test_no_kind_of_end_names_what_did_not_come_in(served: Served, agent: Agent, state: str) -> None:
+    """Also when the attempt is told of before it is known to be this node's."""
+    stolen = {"path": "a", "sha256": wire.digest(b"private"), "size_bytes": 7}
+    guessed = {"token": 1, "state": state, "exit_code": 0, "artifacts": [stolen]}
+    early = agent.post("/v1/agent/sync", agent.told(guessed))
+    served.submit(artifacts=["*"])
+    token = agent.assigned()["token"]
+    late = agent.post("/v1/agent/sync", agent.told({**guessed, "token": token}))
+
+    assert (early.status_code, late.status_code) == (200, 409)
+    assert served.runtime.reader.result(1) is None
+
+
 def test_two_artifacts_of_one_path_are_refused(served: Served, agent: Agent) -> None:
     """One of them could not be fetched."""
     served.submit(artifacts=["*"])

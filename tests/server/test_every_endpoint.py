@@ -155,7 +155,9 @@ class Market:
 
 @pytest.fixture(scope="module")
 def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
-    with Served(tmp_path_factory.mktemp("market"), Limits(document_bytes=4096, log_append_bytes=64)) as served:
+    with Served(
+        tmp_path_factory.mktemp("market"), Limits(document_bytes=4096, sync_bytes=4096, log_append_bytes=64)
+    ) as served:
         agent = ready_agent(served)
         done = served.submit(artifacts=["*"])["id"]
         token = agent.assigned()["token"]

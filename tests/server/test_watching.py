@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from scheduler import wire
 from scheduler.store.errors import StoreError
-from server import logs
+from server import logs, runtime
 from tests.server.served import Served, ready_agent
 from tests.server.test_agent_api import logged
 
@@ -146,6 +148,25 @@ def test_a_revoked_account_is_out_at_once(served: Served) -> None:
     assert served.ask("GET", "/v1/jobs", token=token).status_code == 401
     assert len(served.ask("GET", "/v1/jobs", "operator").json()["items"]) == 1
     assert served.ask("POST", "/v1/accounts/1/revoke", "operator").status_code == 409
+
+
+def test_what_nothing_refers_to_goes_after_a_day(served: Served) -> None:
+    """A checkpoint that was replaced; an upload stays, whether or not a job names it."""
+    served.clock.set_calendar(int(time.time() * 1000))  # the files' own times are the machine's
+    agent = ready_agent(served)
+    served.ask("PUT", f"/v1/blobs/{wire.digest(b'mine')}", "renter", content=b"mine")
+    served.submit(checkpoint="ck")
+    token = agent.assigned()["token"]
+    for content in (b"first", b"second"):
+        agent.leave(token, content, "checkpoint")
+    assert served.runtime.tidy() == 0
+    served.clock.set_calendar(int(time.time() + runtime.UNNAMED_S + 60) * 1000)
+
+    assert served.runtime.tidy() == 1
+    found = [
+        content for content in (b"mine", b"first", b"second") if served.runtime.files.blob_path(wire.digest(content))
+    ]
+    assert found == [b"mine", b"second"]
 
 
 def test_tokens_open_the_same_accounts_after_a_restart(tmp_path: Path) -> None:
