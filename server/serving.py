@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 import uvicorn
 from fastapi import APIRouter
 
+from scheduler.store.check import check
 from server import logs
 from server.app import create_app
 from server.runtime import Runtime
@@ -90,6 +91,8 @@ def serve(
             runtime = Runtime.open(settings)
             stack.callback(runtime.close)
         logs.install(log or logging.StreamHandler(sys.stderr))
+        for fault in check(runtime.database, deep=False):
+            logs.say("the database contradicts itself", level=logging.ERROR, fault=fault)
         url = address(settings, listener)
         if settings.beyond_loopback and not settings.encrypted:
             logs.say("insecure: tokens and logs go over plain HTTP", level=logging.WARNING, url=url)

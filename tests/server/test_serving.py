@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import ssl
 import subprocess
 import sys
@@ -126,6 +127,25 @@ def test_sigterm_ends_it_in_order(tmp_path: Path) -> None:
     first = next(line for line in lines if line["text"] == "request")
     assert (first["method"], first["route"], first["status"], first["account"]) == ("POST", "/v1/jobs", 201, 3)
     assert not any(token in line for line in server.lines for token in server.tokens.values())
+
+
+def test_a_database_that_contradicts_itself_is_told_at_the_start(tmp_path: Path) -> None:
+    """A job that is active without a live attempt holds nothing and would never end; the log says which."""
+    with running(tmp_path / "data") as server:
+        with server.client() as client:
+            job = client.post("/v1/jobs", json={"command": ["true"]}).json()["id"]
+        assert server.end() == 0
+    assert not any("contradicts" in line for line in server.lines)
+    with contextlib.closing(sqlite3.connect(tmp_path / "data/gridmark.db")) as database:
+        database.execute("update job set state = 3 where id = ?", (job,))
+        database.commit()
+
+    with running(tmp_path / "data") as again:
+        again.end()
+
+    told = [json.loads(line) for line in again.lines if "contradicts" in line]
+    assert [line["level"] for line in told] == ["error"]
+    assert f"job {job} " in told[0]["fault"]
 
 
 def test_an_upload_under_way_is_finished_before_the_end(tmp_path: Path) -> None:
