@@ -157,10 +157,11 @@ def test_random_loss_is_recovered(wire: Wire, part: float) -> None:
         FAR, wire.far.peer.port, count=count, spacing_s=2.5e-4, until=time.perf_counter() + 10, patience_s=0.2
     )
 
+    sent = found.sent  # a machine that is busy with other things does not get all of them out in time
+    assert count / 2 <= sent <= count
     # 4 standard deviations of a binomial: once in 16 000 tests
-    assert abs(found.lost - count * part) <= 4 * math.sqrt(count * part * (1 - part))
+    assert abs(found.lost - sent * part) <= 4 * math.sqrt(sent * part * (1 - part))
     assert found.lost == wire.dropped()
-    assert found.sent == count
     assert 0 <= found.lost - found.lost_on_the_way_there() <= 3  # those after the last that arrived nobody can place
 
 
