@@ -64,14 +64,18 @@ async def listed(runtime: TheRuntime, account: Supplier, limit: Limit = 100, cur
     """Your nodes by number; an operator's list is all nodes."""
     after = number(cursor) or 0
 
-    def collect(control: Control, now: Now) -> list[dict[str, object]]:
+    def collect(control: Control, now: Now) -> list[tuple[MarketNode, tuple[int, ...]]]:
         del now
-        ids = [n.id for n in control.book.nodes.values() if n.id > after and nodes.owns(account, n)]
-        rows = [control.book.nodes[node] for node in sorted(ids)[:limit]]
-        return [views.of_node(row, live=control.book.tokens_of_node.get(row.id, ())) for row in rows]
+        book = control.book
+        ids = [node.id for node in book.nodes.values() if node.id > after and nodes.owns(account, node)]
+        return [(book.nodes[node], tuple(book.tokens_of_node.get(node, ()))) for node in sorted(ids)[:limit]]
 
-    items = await runtime.do(collect)
-    return views.page(items, items[-1]["id"] if len(items) == limit else None)  # type: ignore[arg-type]
+    rows = await runtime.do(collect)
+    return await runtime.read(
+        lambda: views.page(
+            [views.of_node(node, live=live) for node, live in rows], rows[-1][0].id if len(rows) == limit else None
+        )
+    )
 
 
 @router.get("/{node}", response_model=NodeView, responses=refusals("not-found"))

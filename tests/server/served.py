@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gzip
 import hashlib
 import json
@@ -251,7 +252,7 @@ class Agent:
 
     def report(self, **changes: Any) -> Report:
         """A healthy report of this machine, whose run has just ended."""
-        healthy = builders.healthy()
+        healthy = slim()
         ended_s = self.served.clock.now().unix_ms / 1000
         fields: Json = {"id": f"report-{self.node}-{self.seq}", "started_unix_s": ended_s - healthy.lasted_s}
         return replace(healthy, node=replace(healthy.node, id=self.machine), **(fields | changes))
@@ -277,6 +278,14 @@ class Agent:
     def leave(self, token: int, data: bytes, what: str = "artifacts", sha256: str | None = None) -> httpx.Response:
         """Upload a file of an attempt."""
         return self.call("PUT", f"/v1/agent/attempts/{token}/{what}/{sha256 or wire.digest(data)}", data)
+
+
+@functools.cache
+def slim() -> Report:
+    """A healthy report without its samples, which are most of its bulk."""
+    healthy = builders.healthy()
+    measurements = tuple(replace(one, samples=()) for one in healthy.measurements)
+    return replace(healthy, measurements=measurements, telemetry=())
 
 
 def ready_agent(served: Served, **terms: Any) -> Agent:

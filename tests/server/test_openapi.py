@@ -33,7 +33,7 @@ CHECKS: list[Any] = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-EXAMPLES = 6  #: of each operation and kind
+EXAMPLES = 4  #: of each operation and kind
 RIGHT, WRONG = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
 #: nothing can be wrong with what takes nothing
 PLAIN = frozenset({"GET /healthz", "GET /readyz", "GET /metrics"})
