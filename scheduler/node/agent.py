@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,14 +19,15 @@ import httpx
 
 from scheduler import lease
 from scheduler.node import identity, inputs, kernel, machine, qualification
-from scheduler.node.attempt import OVER, STOPPED_BEFORE_START, Attempt, Surroundings
+from scheduler.node.attempt import OVER, STOPPED_BEFORE_START, Attempt
 from scheduler.node.cache import Cache, default_limit_bytes
 from scheduler.node.execution import Machine, executors
+from scheduler.node.handing import Surroundings
 from scheduler.node.load import BusyRatio
-from scheduler.node.remote import CertificateError, RefusedError, Remote, StaleEpochError, UnreachableError
+from scheduler.node.remote import CertificateError, RefusedError, Remote, RemoteError, StaleEpochError, UnreachableError
 from scheduler.node.scan import adoptable
 from scheduler.node.trust import trusted
-from scheduler.node.waiting import pauses
+from scheduler.node.waiting import first, pauses
 from scheduler.wire import Held, SyncAnswer, SyncRequest, Wish
 
 #: an answer that is not held back although it could be is not asked for again at once
@@ -182,7 +183,7 @@ class Agent:
                 if str(error) != away:
                     away = str(error)
                     self._config.say(f"{away}; trying again, leases run on")
-                await _first(stop.wait(), seconds=pause())
+                await first(stop.wait(), seconds=pause())
             except RefusedError as refusal:
                 if not self._gives_in(refusal):
                     raise AgentError(str(refusal)) from refusal
@@ -195,7 +196,12 @@ class Agent:
         if not self._registered:
             await self._remote.register(self._boot_id)
             self._registered = True
-        await self._sync(stop)
+            self._changed.set()
+        try:
+            await self._sync(stop)
+        except RemoteError:
+            self._changed.set()  # the next answer is not to be held back: leases wait for it
+            raise
 
     def _pause(self) -> Callable[[], float]:
         return pauses(self._config.random)
@@ -222,7 +228,7 @@ class Agent:
         sent_ns = kernel.now_ns()
         call = asyncio.ensure_future(self._remote.sync(request, held_back_s=0.0 if news else self._held_back_s))
         if not news:
-            await _first(call, self._changed.wait(), stop.wait())
+            await first(call, self._changed.wait(), stop.wait())
             if not call.done():  # there is something to tell now; what the server wanted to say it says again
                 call.cancel()
                 await asyncio.wait({call})
@@ -233,7 +239,7 @@ class Agent:
         if acted or kernel.now_ns() - sent_ns > NOT_HELD_BACK_S * 1e9:
             self._repeat_s = REPEAT_FIRST_S
         elif not news:
-            await _first(self._changed.wait(), stop.wait(), seconds=min(self._repeat_s, answer.next_sync_ms / 1000))
+            await first(self._changed.wait(), stop.wait(), seconds=min(self._repeat_s, answer.next_sync_ms / 1000))
             self._repeat_s = min(REPEAT_LONGEST_S, 2 * self._repeat_s)
 
     def _obey(self, answer: SyncAnswer, sent_ns: int, told: set[int]) -> bool:
@@ -322,15 +328,3 @@ class Agent:
 def agent_folder(data: Path) -> Path:
     """Where an agent keeps what is its own."""
     return data / "agent"
-
-
-async def _first(*waits: Awaitable[object], seconds: float | None = None) -> None:
-    """Until one of them is done, or time is up. Tasks are left alone, coroutines end with this call."""
-    own = [asyncio.ensure_future(one) for one in waits if not isinstance(one, asyncio.Future)]
-    given = [one for one in waits if isinstance(one, asyncio.Future)]
-    try:
-        await asyncio.wait({*own, *given}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for one in own:
-            one.cancel()
-        await asyncio.gather(*own, return_exceptions=True)

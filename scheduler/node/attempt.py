@@ -6,18 +6,16 @@ import asyncio
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from scheduler import codec, lease
-from scheduler.node import artifacts, kernel, preparation, tree
-from scheduler.node.cache import Cache
+from scheduler.node import handing, kernel, preparation
 from scheduler.node.checkpoint import Checkpointer
-from scheduler.node.execution import Executor, Machine, Order, PrepareError, executor_of, executors
-from scheduler.node.inputs import Fetcher, inside
+from scheduler.node.execution import Executor, Order, PrepareError, executor_of, executors
+from scheduler.node.handing import Surroundings
 from scheduler.node.logs import LogPusher
-from scheduler.node.remote import RefusedError, Remote
 from scheduler.node.removal import remove
 from scheduler.node.scan import ORDER
 from scheduler.node.supervised import ENDED, Status, Supervised, Terms
@@ -32,20 +30,6 @@ KILL_WAIT_S = 5.0
 DISK_SPARE_BYTES = 256 << 20
 REASON_MAX_CHARS = 2000
 STOPPED_BEFORE_START = 143  #: as if SIGTERM had ended it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What every attempt of an agent shares."""
-
-    machine: Machine
-    remote: Remote
-    fetcher: Fetcher
-    cache: Cache
-    poke: Path  #: the agent's socket
-    offered: frozenset[str]  #: executors the owner lets jobs use
-    changed: Callable[[], None]  #: something is to be told to the server now
-    pauses: Callable[[], Callable[[], float]]
 
 
 class Attempt:
@@ -237,14 +221,9 @@ class Attempt:
     async def _go_on(self) -> None:
         """From the start of its supervisor to the end of what is handed in."""
         loop = asyncio.get_running_loop()
-        pushers = [
-            LogPusher(
-                self._around.remote, self.token, stream, self._folder / f"{stream}.log", pauses=self._around.pauses
-            )
-            for stream in ("out", "err")
-        ]
+        pushers = handing.pushers(self._around, self._order)
         helpers = [loop.create_task(one.run()) for one in pushers]
-        checkpointer = self._checkpointer()
+        checkpointer = handing.checkpointer(self._around, self._order)
         if checkpointer is not None:
             helpers.append(loop.create_task(checkpointer.run()))
         try:
@@ -305,39 +284,13 @@ class Attempt:
             *(one.given_up for one in pushers),
         ]
         if status is not None and status.state != "vanished":
-            notes.append(await self._keep_artifacts())
+            self._artifacts, note = await handing.keep_artifacts(self._around, self._order)
+            notes.append(note)
             if saver is not None and status.exit_code != 0:
                 await saver.save()
                 notes.append(saver.trouble)
         state: LocalState = status.state if status else "vanished"
         self._end(state, self._exit_code, "; ".join(note for note in notes if note))
-
-    async def _keep_artifacts(self) -> str:
-        spec = self._order.spec
-        limit = spec.resources.disk_bytes
-        try:
-            found = await asyncio.to_thread(artifacts.find, self._order.work, spec.artifacts, limit_bytes=limit)
-            await artifacts.upload(self._around.remote, self.token, self._order.work, found, self._around.pauses)
-        except (tree.TreeError, OSError, RefusedError) as error:
-            return f"no artifacts were kept: {error}"
-        self._artifacts = found
-        return ""
-
-    def _checkpointer(self) -> Checkpointer | None:
-        spec = self._order.spec
-        if spec.checkpoint is None:
-            return None
-        made = Checkpointer(
-            self._around.remote,
-            self.token,
-            inside(self._order.work, spec.checkpoint),
-            self._folder / "checkpoint.tar",
-            limit_bytes=spec.resources.disk_bytes,
-            pauses=self._around.pauses,
-        )
-        if not (self._folder / "status.json").exists():  # not adopted: what is there is what was put there
-            made.begin()
-        return made
 
     def _become(self, state: LocalState) -> None:
         if state != self.state:

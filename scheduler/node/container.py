@@ -87,9 +87,9 @@ class JobContainer:
         """Let it go on."""
         self._try(lambda container: container.unpause())
 
-    def terminate(self) -> None:
-        """Ask its first process to end, by the signal its image names."""
-        self._try(lambda container: container.kill(signal=self._plan["stop_signal"]))
+    def terminate(self) -> bool:
+        """Ask its first process to end, by the signal its image names; False when the engine did not hear."""
+        return self._try(lambda container: container.kill(signal=self._plan["stop_signal"]))
 
     def kill(self) -> None:
         """End it, paused or not."""

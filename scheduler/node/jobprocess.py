@@ -23,6 +23,8 @@ ROUNDS = 100
 FREEZE_WAIT_S = 2.0
 #: the job goes first when memory runs out, not the agent or its supervisor (proc(5), oom_score_adj)
 OOM_SCORE_ADJ = "500"
+#: signals that the supervisor has ears for
+HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 CANNOT_EXECUTE, NOT_FOUND = 126, 127  #: exit codes of a shell
 
 
@@ -30,8 +32,8 @@ class JobProcess:
     """What the supervisor drives.
 
     `plan` is what the executor made: argv, env, cwd, stdin (text, or nothing), groups (control group folders to join),
-    freezer (the folder that can freeze, or ""), limits (name of an rlimit -> value), wrapped (the first process is
-    a wrapper that must not be asked to end).
+    freezer (the folder that can freeze, or ""), limits (name of an rlimit -> value), wrapped (the first two processes
+    are bubblewrap's: outside, and the first one inside).
     """
 
     def __init__(self, plan: Mapping[str, Any]) -> None:
@@ -55,9 +57,12 @@ class JobProcess:
         supervisor = os.getpid()
         if not may_run():
             return False
+        # asked to end between fork and exec, the child would hear it with the supervisor's ears, and forget it
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
         self._pid = os.fork()
         if self._pid == 0:
             self._become_job(supervisor, stdin)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         for descriptor in (stdin, self._out_write, self._err_write):
             os.close(descriptor)
         return True
@@ -90,12 +95,15 @@ class JobProcess:
             for pid, _ in _descendants():
                 _send(pid, signal.SIGCONT)
 
-    def terminate(self) -> None:
-        """Ask every process to end, as systemd does; a wrapper would take the job with it without asking."""
-        spared = self._pid if self._plan["wrapped"] else 0
-        for pid, _ in _descendants():
-            if pid != spared:
-                _send(pid, signal.SIGTERM)
+    def terminate(self) -> bool:
+        """Ask every process to end, as systemd does, but not a wrapper, which would take the job with it unasked.
+
+        Returns False, and asks nobody, while a wrapper has not come to the job yet.
+        """
+        reached = [pid for pid, _ in _descendants()][2 if self._plan["wrapped"] else 0 :]
+        for pid in reached:
+            _send(pid, signal.SIGTERM)
+        return bool(reached)
 
     def kill(self) -> None:
         """End every process of the job, frozen or not."""
@@ -156,9 +164,10 @@ class JobProcess:
             _write("/proc/self/oom_score_adj", OOM_SCORE_ADJ)
             for target, source in enumerate((stdin, self._out_write, self._err_write)):
                 os.dup2(source, target, inheritable=True)
-            for number in (signal.SIGPIPE, signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            for number in (signal.SIGPIPE, signal.SIGCHLD, *HEARD):
                 signal.signal(number, signal.SIG_DFL)
             signal.set_wakeup_fd(-1)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
             os.umask(0o022)
             _limit(self._plan["limits"])
             os.chdir(self._plan["cwd"])

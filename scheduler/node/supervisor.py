@@ -45,7 +45,7 @@ if TYPE_CHECKING:
         def exit_code(self) -> int | None: ...
         def freeze(self) -> None: ...
         def thaw(self) -> None: ...
-        def terminate(self) -> None: ...
+        def terminate(self) -> bool: ...
         def kill(self) -> None: ...
         def sweep(self) -> str: ...
 
@@ -55,6 +55,9 @@ CHUNK_BYTES = 1 << 16
 CHUNKS_AT_ONCE = 16  #: then the lease is looked at again: a job may print faster than we read
 #: the agent is told of new output at most this often, and of the first at once
 POKE_EVERY_NS = 25 * MS
+#: a job that could not be asked to end yet is asked again
+ASK_AGAIN_NS = 5 * MS
+STOPPED = 143  #: as if SIGTERM had ended it
 #: output still in the pipes when the job's last process is gone is read for this long at most
 DRAIN_CHUNKS = 1024
 
@@ -111,9 +114,8 @@ class Supervisor:
         self._socket.bind("ctl.sock")
         self._say()
         if not self._body.start(self._may_run):
-            self._reason = "its lease ended before it started"
             self._body.sweep()
-            self._become("vanished")
+            self._never_started()
             return
         self._started_ns = kernel.now_ns()
         for descriptor, name in ((self._body.out, "out.log"), (self._body.err, "err.log")):
@@ -140,6 +142,14 @@ class Supervisor:
         """Asked by the body at the last moment before the job runs: making a container ready may take long."""
         deadline_ns, command = lease.unpack(self._lease[: lease.LEASE_BYTES])
         return lease.decide(kernel.now_ns(), deadline_ns, command, None, 0) is lease.Action.RUN
+
+    def _never_started(self) -> None:
+        if lease.unpack(self._lease[: lease.LEASE_BYTES])[1] is lease.Command.RUN:
+            self._reason = "its lease ended before it started"
+            self._become("vanished")
+        else:
+            self._reason = "stopped before it started"
+            self._become("exited", STOPPED)
 
     def _follow(self, now_ns: int) -> None:
         """Do what the lease says."""
@@ -179,12 +189,12 @@ class Supervisor:
 
     def _stop(self, now_ns: int) -> None:
         assert self._stop_since_ns is not None  # noqa: S101 - for the type checker: STOP follows _decide_to_stop
-        if not self._terminated:
-            self._terminated = True
-            self._become("stopping")
-            self._body.terminate()
-        elif now_ns >= self._stop_since_ns + self._orders["grace_ms"] * MS:
+        if now_ns >= self._stop_since_ns + self._orders["grace_ms"] * MS:
             self._body.kill()
+        elif not self._terminated:
+            if self._state != "stopping":
+                self._become("stopping")
+            self._terminated = self._body.terminate()
 
     def _kill(self, command: lease.Command) -> None:
         if command is lease.Command.KILL:
@@ -206,7 +216,7 @@ class Supervisor:
             self._frozen_ns += now_ns - self._frozen_since_ns
             self._frozen_since_ns = None
             self._body.thaw()
-            self._become("stopping" if self._terminated else "running")
+            self._become("running" if self._stop_since_ns is None else "stopping")
 
     def _next_ns(self, now_ns: int) -> int:
         """When something is to be done if nothing happens before."""
@@ -220,6 +230,8 @@ class Supervisor:
             times = [deadline_ns]
             if self._stop_since_ns is not None:
                 times.append(self._stop_since_ns + self._orders["grace_ms"] * MS)
+                if not self._terminated:
+                    times.append(now_ns + ASK_AGAIN_NS)
             elif (over_at_ns := self._over_at_ns()) is not None:
                 times.append(over_at_ns)
         if self._unsaid:

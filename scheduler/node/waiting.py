@@ -1,8 +1,9 @@
-"""How long to wait before a server that is away is tried again."""
+"""Waiting: for the first of several things, and before a server that is away is tried again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 
 FIRST_S = 0.25
 LONGEST_S = 20.0
@@ -23,3 +24,15 @@ def pauses(random: Callable[[], float]) -> Callable[[], float]:
         return longest * (0.5 + 0.5 * random())
 
     return pause
+
+
+async def first(*waits: Awaitable[object], seconds: float | None = None) -> None:
+    """Until one of them is done, or time is up. Tasks are left alone, coroutines end with this call."""
+    own = [asyncio.ensure_future(one) for one in waits if not isinstance(one, asyncio.Future)]
+    given = [one for one in waits if isinstance(one, asyncio.Future)]
+    try:
+        await asyncio.wait({*own, *given}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in own:
+            one.cancel()
+        await asyncio.gather(*own, return_exceptions=True)

@@ -24,6 +24,7 @@ class Body:
         self.done: list[str] = []
         self.out, self.err = 0, 0
         self.pid = 1
+        self.reached = True
 
     def start(self, may_run: Callable[[], bool]) -> bool:
         """See Body in supervisor.py."""
@@ -41,9 +42,10 @@ class Body:
         """Told."""
         self.done.append("thaw")
 
-    def terminate(self) -> None:
-        """Told."""
+    def terminate(self) -> bool:
+        """Told; it may not have come to the job yet."""
         self.done.append("terminate")
+        return self.reached
 
     def kill(self) -> None:
         """Told."""
@@ -138,6 +140,19 @@ def test_frozen_time_does_not_count_as_running(stories: list[Story]) -> None:
     story.at(130)
     assert story.body.done == ["freeze", "thaw", "terminate", "kill"]
     assert story.supervisor._end == "timeout"
+
+
+def test_a_job_that_cannot_be_asked_yet_is_asked_again(stories: list[Story]) -> None:
+    """Its wrapper is still making the walls; once asked, it is left to itself for the grace."""
+    story = begin(stories)
+    story.body.reached = False
+    story.lease(100, Command.STOP)
+
+    assert story.at(5) == 5.005
+    story.body.reached = True
+    assert story.at(5.005) == 15
+    assert story.at(6) == 15
+    assert story.body.done == ["terminate", "terminate"]
 
 
 def test_what_is_to_stop_does_not_outlive_its_lease(stories: list[Story]) -> None:

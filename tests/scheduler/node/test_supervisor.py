@@ -107,6 +107,20 @@ def test_stop_is_polite_first(tmp_path: Path) -> None:
     assert running.out() == "ready\nsaved\n"
 
 
+@pytest.mark.parametrize("nth", range(3))
+def test_stop_is_heard_at_any_moment(tmp_path: Path, nth: int) -> None:
+    """Before the job began, between its fork and its program, later: the grace is never waited for."""
+    with job(tmp_path, "sleep", "60", grace_ms=60_000) as running:
+        if nth:
+            running.until_state("starting", "running")
+        if nth == 2:
+            running.until_state("running")
+        running.supervised.command(Command.STOP)
+        status = running.end()
+
+    assert (status.state, status.exit_code) == ("exited", 143)
+
+
 def test_stop_is_forceful_when_the_grace_is_over(tmp_path: Path) -> None:
     """A job that will not hear."""
     with job(tmp_path, "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done", grace_ms=50) as running:
