@@ -146,6 +146,6 @@ def environment(machine: Machine, order: Order, *, home: str, temporary: str) ->
         **own,
         "GRIDMARK_JOB": str(order.job),
         "GRIDMARK_ATTEMPT": str(order.n),
-        "GRIDMARK_TOKEN": str(order.token),
+        "GRIDMARK_FENCING_TOKEN": str(order.token),
         "GRIDMARK_NODE": machine.tag,
     }

@@ -35,7 +35,9 @@ PATIENCE_S = 60.0
 #: without bubblewrap on it, so that jobs can write to the one file by which they are judged
 AGENT_PATH = "/nonexistent"
 TICK_S = 0.2
-PROGRAM = """i=0; while [ $i -lt {ticks} ]; do echo "$GRIDMARK_TOKEN $i" >> {path}; i=$((i+1)); sleep {tick}; done"""
+PROGRAM = (
+    'i=0; while [ $i -lt {ticks} ]; do echo "$GRIDMARK_FENCING_TOKEN $i" >> {path}; i=$((i+1)); sleep {tick}; done'
+)
 
 
 def until(what: str, holds: Callable[[], Any], patience_s: float = PATIENCE_S) -> Any:

@@ -66,7 +66,7 @@ class ProcessExecutor:
     def clean(self, machine: Machine, token: int) -> None:
         """See Executor; a job outside of any control group is found by the token in its environment."""
         machine.groups.remove(_name(machine, token))
-        jobprocess.kill_marked(f"GRIDMARK_TOKEN={token}", f"GRIDMARK_NODE={machine.tag}")
+        jobprocess.kill_marked(f"GRIDMARK_FENCING_TOKEN={token}", f"GRIDMARK_NODE={machine.tag}")
 
     def tokens(self, machine: Machine) -> frozenset[int]:
         """See Executor."""

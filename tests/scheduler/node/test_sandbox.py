@@ -91,7 +91,10 @@ def test_gpus_are_named_as_their_driver_names_them(tmp_path: Path) -> None:
 def test_the_environment_has_what_every_job_gets() -> None:
     """Its own values win, but not over who it is."""
     given = environment(
-        MACHINE, order("cmd", gpus=(1,), env={"LANG": "C", "GRIDMARK_TOKEN": "99"}), home="/work", temporary="/tmp"
+        MACHINE,
+        order("cmd", gpus=(1,), env={"LANG": "C", "GRIDMARK_FENCING_TOKEN": "99"}),
+        home="/work",
+        temporary="/tmp",
     )
 
     assert given == {
@@ -105,7 +108,7 @@ def test_the_environment_has_what_every_job_gets() -> None:
         "S": "it's",
         "GRIDMARK_JOB": "1",
         "GRIDMARK_ATTEMPT": "2",
-        "GRIDMARK_TOKEN": "7",
+        "GRIDMARK_FENCING_TOKEN": "7",
         "GRIDMARK_NODE": "n",
     }
 
