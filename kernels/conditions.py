@@ -65,8 +65,9 @@ class WatchedTimer:
     #: a shorter batch would compare the cost of reading the counters
     MIN_BATCH_S = 1e-3
 
-    def __init__(self, timer: Timer, usage: Callable[[], Usage] = usage) -> None:
-        self._timer, self._usage = timer, usage
+    def __init__(self, timer: Timer, usage: Callable[[], Usage] = usage, *, compares: bool = True) -> None:
+        """`compares`: whether a batch is nothing but its calls, so that its time can be held against the host's."""
+        self._timer, self._usage, self._compares = timer, usage, compares
         self._device_s = self._timed_s = 0.0
         self._host_s = self._cpu_s = 0.0
         self._switches = 0
@@ -80,7 +81,7 @@ class WatchedTimer:
         before = self._usage()
         seconds = self._timer.time(call, calls)
         host_s = self._count(before, seconds)
-        if host_s is not None:
+        if host_s is not None and self._compares:
             self._device_s += seconds
             self._timed_s += host_s
         return seconds

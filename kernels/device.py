@@ -1,4 +1,4 @@
-"""The devices a bench can run on, and how one is picked."""
+"""The devices a bench can run on, how one is picked, and the clock that times it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from kernels.cpu import topology
 from kernels.spec import DeviceKind, UnsupportedError
+from kernels.timing import HostTimer, Timer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,20 +25,48 @@ class Device:
     llc_core_bytes: int | None = None  #: the last-level instance that one CPU can fill
     line_bytes: int | None = None  #: of the caches
     memory_bytes: int | None = None  #: usable now: free memory, or what the cgroup leaves
+    memory_total_bytes: int | None = None  #: a GPU's, as CUDA shows it
+    sms: int | None = None  #: streaming multiprocessors of a GPU
+    capability: tuple[int, ...] | None = None  #: CUDA's compute capability: (9, 0)
+    pci_address: str | None = None  #: of a GPU: "0000:0a:00.0"
 
 
 def pick(wanted: str) -> tuple[Device, ...]:
-    """The devices for `--device auto|cpu|cuda`.
+    """The device for `--device`: auto, cpu, cuda (the first GPU that CUDA shows) or cuda:N.
+
+    auto is a GPU where one can be used, else the CPU.
 
     Raises:
-        UnsupportedError: CUDA was asked for and no benchmark runs on it yet.
-        ValueError: `wanted` is none of the three.
+        UnsupportedError: CUDA was asked for and there is no such GPU, with the reason.
+        ValueError: `wanted` is none of these.
     """
-    if wanted not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device must be auto, cpu or cuda, got {wanted!r}")
-    if wanted == "cuda":
-        raise UnsupportedError("no benchmark runs on CUDA in this version; use --device cpu")
-    return (cpu(),)
+    kind, _, number = wanted.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (number and (kind != "cuda" or not number.isdecimal())):
+        raise ValueError(f"device must be auto, cpu, cuda or cuda:N, got {wanted!r}")
+    if kind == "cpu":
+        return (cpu(),)
+    from kernels.cuda import device as gpus
+
+    try:
+        found = gpus.find()
+    except UnsupportedError:
+        if kind == "auto":
+            return (cpu(),)
+        raise
+    index = int(number or 0)
+    if index >= len(found):
+        raise UnsupportedError(f"there is no GPU {index}: CUDA shows {len(found)}, numbered from 0")
+    return (found[index],)
+
+
+def timer_for(device: Device) -> Timer:
+    """The clock that its calls are timed by: the host's, or events in a GPU's stream."""
+    if device.kind == "cpu":
+        return HostTimer()
+    from kernels.cuda.library import CupyDriver, CupyGpu
+    from kernels.cuda.timer import EventTimer
+
+    return EventTimer(CupyDriver(CupyGpu(device.index)))
 
 
 def cpu() -> Device:

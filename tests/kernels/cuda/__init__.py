@@ -1,0 +1,1 @@
+"""What kernels/cuda can be held to without a GPU."""
