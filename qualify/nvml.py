@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from qualify import nvml_health, nvml_load
+from qualify.gpu_records import GpuEvent, GpuHealth, GpuReading, GpuSettings, NvLink
+from qualify.nvml_ask import Asker, NvmlError, Questions
 from qualify.records import Gpu
 
+__all__ = ["DeviceMemory", "Library", "Nvml", "NvmlError", "PcieLink", "PowerLimits", "gpus", "open_nvml"]
+
 T = TypeVar("T")
-
-
-class NvmlError(Exception):
-    """The library, the driver or a device refused to answer; the message says which and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,17 @@ class PcieLink:
 
     generation_max: int | None  #: of slot and device together; the current one drops when the device idles
     width: int | None  #: lanes in use now
+
+
+class Events(Protocol):
+    """What the driver announces: XIDs, ECC errors, a lost device."""
+
+    @property
+    def gpus(self) -> tuple[int, ...]: ...  # those that announce anything
+
+    def next(self, timeout_s: float) -> GpuEvent | None: ...
+
+    def close(self) -> None: ...
 
 
 class Nvml(Protocol):
@@ -75,6 +87,19 @@ class Nvml(Protocol):
     def processes(self, index: int) -> int | None:
         """Compute processes that hold a context on the device, ours included."""
 
+    def health(self, index: int, refusals: list[NvmlError]) -> GpuHealth:
+        """Counters of faults; what the device refuses is None there and added to `refusals`, here and below."""
+
+    def settings(self, index: int, refusals: list[NvmlError]) -> GpuSettings: ...
+
+    def nvlinks(self, index: int, refusals: list[NvmlError]) -> tuple[NvLink, ...] | None: ...
+
+    def reading(self, index: int, refusals: list[NvmlError]) -> GpuReading:
+        """What changes under load, quickly: it is asked 25 times a second."""
+
+    def events(self, clock: Callable[[], float]) -> Events:
+        """Subscribe to the driver's announcements; `clock` tells when each was heard."""
+
     def close(self) -> None: ...
 
 
@@ -95,7 +120,7 @@ def gpus(nvml: Nvml) -> tuple[tuple[Gpu, ...], tuple[str, ...]]:
     """Every device as a record, and a sentence for each that would not answer a question it should answer."""
     found, problems = [], []
     for index in range(nvml.count()):
-        refusals: list[str] = []
+        refusals: list[NvmlError] = []
         found.append(_gpu(nvml, index, refusals))
         if refusals:
             questions = "1 question" if len(refusals) == 1 else f"{len(refusals)} questions"
@@ -103,15 +128,17 @@ def gpus(nvml: Nvml) -> tuple[tuple[Gpu, ...], tuple[str, ...]]:
     return tuple(found), tuple(problems)
 
 
-def _gpu(nvml: Nvml, index: int, refusals: list[str]) -> Gpu:
+def _gpu(nvml: Nvml, index: int, refusals: list[NvmlError]) -> Gpu:
     def of(question: Callable[[int], T | None]) -> T | None:
         try:
             return question(index)
         except NvmlError as error:
-            refusals.append(str(error))
+            refusals.append(error)
             return None
 
     memory, power, link = of(nvml.memory), of(nvml.power_limits), of(nvml.pcie)
+    health, settings = nvml.health(index, refusals), nvml.settings(index, refusals)
+    links = nvml.nvlinks(index, refusals)
     return Gpu(
         index=index,
         name=of(nvml.name),
@@ -128,6 +155,10 @@ def _gpu(nvml: Nvml, index: int, refusals: list[str]) -> Gpu:
         pcie_width=link.width if link else None,
         mig=of(nvml.mig_enabled),
         processes=of(nvml.processes),
+        health=health,
+        settings=settings,
+        nvlinks=links,
+        refused=tuple(sorted({error.code for error in refusals if error.code})),
     )
 
 
@@ -141,95 +172,101 @@ class Library:
             module.nvmlInit()
         except module.NVMLError as error:
             raise NvmlError(_why_closed(module, error)) from error
-        self._handles: dict[int, Any] = {}
+        self._asker = Asker(module)
+        self._links: dict[int, tuple[NvLink, ...]] = {}
 
     def driver_version(self) -> str | None:
-        return self._ask(self._nvml.nvmlSystemGetDriverVersion)
+        return self._asker.ask(self._nvml.nvmlSystemGetDriverVersion)
 
     def cuda_version(self) -> str | None:
-        number = self._ask(self._nvml.nvmlSystemGetCudaDriverVersion_v2)  # 12040 is 12.4
+        number = self._asker.ask(self._nvml.nvmlSystemGetCudaDriverVersion_v2)  # 12040 is 12.4
         return None if number is None else f"{number // 1000}.{number % 1000 // 10}"
 
     def count(self) -> int:
-        return self._ask(self._nvml.nvmlDeviceGetCount) or 0
+        return self._asker.ask(self._nvml.nvmlDeviceGetCount) or 0
 
     def name(self, index: int) -> str | None:
-        return self._of(index, self._nvml.nvmlDeviceGetName)
+        return self._text(index, "Name")
 
     def uuid(self, index: int) -> str | None:
-        return self._of(index, self._nvml.nvmlDeviceGetUUID)
+        return self._text(index, "UUID")
 
     def memory(self, index: int) -> DeviceMemory | None:
         # the second version leaves out what the driver keeps for itself; drivers before R510 know only the first
-        found = self._of(index, self._nvml.nvmlDeviceGetMemoryInfo, self._nvml.nvmlMemory_v2)
-        found = found or self._of(index, self._nvml.nvmlDeviceGetMemoryInfo)
+        found = self._asker.of(index, "MemoryInfo", self._nvml.nvmlMemory_v2)
+        found = found or self._asker.of(index, "MemoryInfo")
         return None if found is None else DeviceMemory(total_bytes=found.total, used_bytes=found.used)
 
     def ecc_enabled(self, index: int) -> bool | None:
-        modes = self._of(index, self._nvml.nvmlDeviceGetEccMode)
-        return None if modes is None else modes[0] == self._nvml.NVML_FEATURE_ENABLED
+        modes = self._asker.of(index, "EccMode")
+        return None if modes is None else bool(modes[0] == self._nvml.NVML_FEATURE_ENABLED)
 
     def ecc_uncorrected(self, index: int) -> int | None:
         kind, since_load = self._nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, self._nvml.NVML_VOLATILE_ECC
-        return self._of(index, self._nvml.nvmlDeviceGetTotalEccErrors, kind, since_load)
+        return self._count(index, "TotalEccErrors", kind, since_load)
 
     def power_limits(self, index: int) -> PowerLimits:
         return PowerLimits(
-            enforced_w=_scaled(self._of(index, self._nvml.nvmlDeviceGetEnforcedPowerLimit), 1e-3),
-            default_w=_scaled(self._of(index, self._nvml.nvmlDeviceGetPowerManagementDefaultLimit), 1e-3),
+            enforced_w=_scaled(self._asker.of(index, "EnforcedPowerLimit"), 1e-3),
+            default_w=_scaled(self._asker.of(index, "PowerManagementDefaultLimit"), 1e-3),
         )
 
     def temperature_c(self, index: int) -> float | None:
         # the newer question is unknown to drivers before R570, the older one is to go with CUDA 14
-        for name in ("nvmlDeviceGetTemperatureV", "nvmlDeviceGetTemperature"):
-            question = getattr(self._nvml, name, None)
-            found = question and self._of(index, question, self._nvml.NVML_TEMPERATURE_GPU)
+        for name in ("TemperatureV", "Temperature"):
+            found = self._asker.of(index, name, self._nvml.NVML_TEMPERATURE_GPU)
             if found is not None:
                 return float(found)
         return None
 
     def sm_clock_max_hz(self, index: int) -> float | None:
-        return _scaled(self._of(index, self._nvml.nvmlDeviceGetMaxClockInfo, self._nvml.NVML_CLOCK_SM), 1e6)
+        return _scaled(self._asker.of(index, "MaxClockInfo", self._nvml.NVML_CLOCK_SM), 1e6)
 
     def pcie(self, index: int) -> PcieLink:
         return PcieLink(
-            generation_max=self._of(index, self._nvml.nvmlDeviceGetMaxPcieLinkGeneration),
-            width=self._of(index, self._nvml.nvmlDeviceGetCurrPcieLinkWidth),
+            generation_max=self._count(index, "MaxPcieLinkGeneration"),
+            width=self._count(index, "CurrPcieLinkWidth"),
         )
 
     def mig_enabled(self, index: int) -> bool | None:
-        modes = self._of(index, self._nvml.nvmlDeviceGetMigMode)
-        return None if modes is None else modes[0] == self._nvml.NVML_DEVICE_MIG_ENABLE
+        modes = self._asker.of(index, "MigMode")
+        return None if modes is None else bool(modes[0] == self._nvml.NVML_DEVICE_MIG_ENABLE)
 
     def processes(self, index: int) -> int | None:
-        found = self._of(index, self._nvml.nvmlDeviceGetComputeRunningProcesses)
+        found = self._asker.of(index, "ComputeRunningProcesses")
         return None if found is None else len(found)
 
+    def health(self, index: int, refusals: list[NvmlError]) -> GpuHealth:
+        return nvml_health.health(Questions(self._asker, index, refusals))
+
+    def settings(self, index: int, refusals: list[NvmlError]) -> GpuSettings:
+        return nvml_health.settings(Questions(self._asker, index, refusals))
+
+    def nvlinks(self, index: int, refusals: list[NvmlError]) -> tuple[NvLink, ...] | None:
+        found = nvml_health.nvlinks(Questions(self._asker, index, refusals))
+        self._links[index] = found or ()
+        return found
+
+    def reading(self, index: int, refusals: list[NvmlError]) -> GpuReading:
+        if index not in self._links:  # asked once: 18 questions are too many for every reading
+            self.nvlinks(index, refusals)
+        ask = Questions(self._asker, index, refusals)
+        return nvml_load.reading(ask, index, links=self._links[index])
+
+    def events(self, clock: Callable[[], float]) -> Events:
+        return nvml_load.Events(self._asker, self.count(), clock)
+
     def close(self) -> None:
-        self._handles.clear()
-        self._ask(self._nvml.nvmlShutdown)
+        self._asker.forget()
+        self._asker.ask(self._nvml.nvmlShutdown)
 
-    def _of(self, index: int, call: Callable[..., T], *arguments: object) -> T | None:
-        if index not in self._handles:
-            self._handles[index] = self._ask(self._nvml.nvmlDeviceGetHandleByIndex, index)
-        handle = self._handles[index]
-        return None if handle is None else self._ask(call, handle, *arguments)
+    def _text(self, index: int, name: str) -> str | None:
+        found = self._asker.of(index, name)
+        return None if found is None else str(found)
 
-    def _ask(self, call: Callable[..., T], *arguments: object) -> T | None:
-        """The answer; None when this device, driver or user cannot have one; NvmlError for anything worse."""
-        nvml = self._nvml
-        cannot = (
-            nvml.NVML_ERROR_NOT_SUPPORTED,
-            nvml.NVML_ERROR_FUNCTION_NOT_FOUND,
-            nvml.NVML_ERROR_ARGUMENT_VERSION_MISMATCH,
-            nvml.NVML_ERROR_NO_PERMISSION,
-        )
-        try:
-            return call(*arguments)
-        except nvml.NVMLError as error:
-            if error.value in cannot:
-                return None
-            raise NvmlError(str(error).rstrip(".")) from error
+    def _count(self, index: int, name: str, *arguments: object) -> int | None:
+        found = self._asker.of(index, name, *arguments)
+        return None if found is None else int(found)
 
 
 def _why_closed(module: Any, error: Any) -> str:

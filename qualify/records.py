@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from qualify.gpu_records import GpuEvent, GpuHealth, GpuReading, GpuSettings, NvLink
+
 SCHEMA = 1  #: of a Report; raised when a reader of the old one would misread the new one
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
@@ -136,6 +138,10 @@ class Gpu:
     pcie_width: int | None = None
     mig: bool | None = None
     processes: int | None = None
+    health: GpuHealth | None = None
+    settings: GpuSettings | None = None
+    nvlinks: tuple[NvLink, ...] | None = None
+    refused: tuple[str, ...] = ()  #: NVML's errors to questions it should have answered: "gpu_is_lost" …
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,6 +268,7 @@ class Telemetry:
     temperature_c: float | None = None
     memory_used_bytes: int | None = None
     throttled_ratio: float | None = None  #: of the cgroup's periods since the reading before
+    gpus: tuple[GpuReading, ...] = ()  #: every GPU that was sampled since the reading before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -322,4 +329,6 @@ class Report:
     partial: bool = False  #: interrupted before its end
     claim: Claim | None = None
     telemetry: tuple[Telemetry, ...] = ()
+    gpus_after: tuple[Gpu, ...] = ()  #: as NVML told them after the last benchmark
+    gpu_events: tuple[GpuEvent, ...] = ()  #: what the driver announced during the run
     options: Mapping[str, Json] = field(default_factory=dict)  #: seed, device, only, peer

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from qualify.records import Claim, Finding, Json, Measurement, Node, Report, Severity, Telemetry
+from qualify.gpu_records import GpuEvent
+from qualify.records import Claim, Finding, Gpu, Json, Measurement, Node, Report, Severity, Telemetry
 from qualify.reference import Reference
 from qualify.trial import Ruling, at_most, attempts, rule_attempts
 
@@ -31,6 +32,8 @@ class Evidence:
     node: Node
     measurements: Mapping[str, Measurement]
     telemetry: tuple[Telemetry, ...] = ()
+    gpus_after: tuple[Gpu, ...] = ()  #: as they stood after the last benchmark
+    gpu_events: tuple[GpuEvent, ...] = ()  #: what the driver announced meanwhile
     claim: Claim | None = None
     history: tuple[Report, ...] = ()  #: earlier reports of this node, newest first
     profile: str

@@ -46,17 +46,41 @@ def error(code: int) -> Exception:
     return made
 
 
+class By:
+    """An answer that depends on the arguments of the question; "*" is for all others; without it they fail."""
+
+    def __init__(self, answers: Mapping[str, Any]) -> None:
+        self._answers = answers
+
+    def of(self, arguments: tuple[object, ...]) -> Any:
+        """The answer to arguments like (1, 0), kept under "1,0"."""
+        key = ",".join(str(argument).strip("[]") for argument in arguments)
+        return self._answers.get(key, self._answers.get("*", error(pynvml.NVML_ERROR_NOT_SUPPORTED)))
+
+
 class FakePynvml:
     """Constants and exceptions are pynvml's own; a question it does not know fails here as it would there.
 
     Args:
-        devices: for each GPU, what follows "nvmlDeviceGet" -> the answer, or an exception to raise.
+        devices: for each GPU, what follows "nvmlDeviceGet" -> the answer, a `By` of arguments, or an exception to
+            raise. The list may be replaced while the library is open: that is how time passes.
         closed: why the library cannot be opened.
+        events: (device, kind of event, its data) or an exception, in the order announced; then nothing comes in time.
     """
 
-    def __init__(self, devices: Sequence[Mapping[str, Any]] = (), *, closed: Exception | None = None) -> None:
-        self._devices, self._closed = devices, closed
+    def __init__(
+        self,
+        devices: Sequence[Mapping[str, Any]] = (),
+        *,
+        closed: Exception | None = None,
+        events: Sequence[tuple[int, int, int] | Exception] = (),
+        driver: str = "570.86.10",
+        cuda: int = 12080,
+    ) -> None:
+        self.devices, self._closed = devices, closed
         self.is_open = False
+        self._events, self._driver, self._cuda = list(events), driver, cuda
+        self.registered: dict[int, int] = {}  #: device -> kinds of events
 
     def nvmlInit(self) -> None:  # noqa: N802
         if self._closed is not None:
@@ -67,16 +91,37 @@ class FakePynvml:
         self.is_open = False
 
     def nvmlSystemGetDriverVersion(self) -> str:  # noqa: N802
-        return "570.86.10"
+        return self._driver
 
     def nvmlSystemGetCudaDriverVersion_v2(self) -> int:  # noqa: N802
-        return 12080
+        return self._cuda
 
     def nvmlDeviceGetCount(self) -> int:  # noqa: N802
-        return len(self._devices)
+        return len(self.devices)
 
     def nvmlDeviceGetHandleByIndex(self, index: int) -> int:  # noqa: N802
         return index
+
+    def nvmlDeviceGetIndex(self, handle: int) -> int:  # noqa: N802
+        return handle
+
+    def nvmlEventSetCreate(self) -> object:  # noqa: N802
+        return self.registered
+
+    def nvmlEventSetFree(self, _: object) -> None:  # noqa: N802
+        self.registered.clear()
+
+    def nvmlDeviceRegisterEvents(self, handle: int, kinds: int, _: object) -> None:  # noqa: N802
+        self.registered[handle] = kinds
+
+    def nvmlEventSetWait_v2(self, _: object, timeout_ms: int) -> Any:  # noqa: N802
+        if not self._events:
+            raise error(pynvml.NVML_ERROR_TIMEOUT)
+        event = self._events.pop(0)
+        if isinstance(event, Exception):
+            raise event
+        device, kind, data = event
+        return SimpleNamespace(device=device, eventType=kind, eventData=data)
 
     def __getattr__(self, name: str) -> Any:
         real = getattr(pynvml, name)
@@ -84,7 +129,9 @@ class FakePynvml:
 
     def _question(self, what: str) -> Callable[..., Any]:
         def ask(handle: int, *arguments: object) -> Any:
-            answer = self._devices[handle].get(what, error(pynvml.NVML_ERROR_NOT_SUPPORTED))
+            answer = self.devices[handle].get(what, error(pynvml.NVML_ERROR_NOT_SUPPORTED))
+            if isinstance(answer, By):
+                answer = answer.of(arguments)
             if isinstance(answer, Exception):
                 raise answer
             return answer

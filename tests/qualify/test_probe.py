@@ -132,7 +132,7 @@ def test_a_lost_gpu_is_a_problem_of_the_node(tmp_path: Path) -> None:
         surroundings=replace(around(root), open_nvml=lambda: Library(lost)),
     )
 
-    assert node.problems == ("GPU 0 did not answer 11 questions: GPU is lost.",)
+    assert node.problems == ("GPU 0 did not answer 16 questions: GPU is lost.",)
 
 
 def test_a_machine_that_tells_nothing_is_still_a_node(tmp_path: Path) -> None:
