@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
+from qualify import reference_gpu
 from qualify.records import Cpu, Node
 
 DTYPES = ("fp64", "fp32", "bf16", "int8")
-TABLES = frozenset({"version", "cpu", "isa", "floor", "figure", "profile"})
+TABLES = frozenset({"version", "cpu", "isa", "floor", "figure", "profile", "gpu", "gpu_class", "gpu_link"})
 WEIGHT_SLACK = 1e-9
 HIDDEN_SMT = 0.5  #: of a core's units, what a virtual CPU has when it is one of two threads and nobody says so
 
@@ -88,6 +89,7 @@ class Reference:
     floor: Mapping[str, float]
     figures: Mapping[str, Figure]
     workloads: tuple[Workload, ...]
+    gpus: tuple[reference_gpu.Part, ...] = ()
 
     def part(self, cpu: Cpu) -> Part | None:
         """The micro-architecture of `cpu`, or None when no row names it."""
@@ -125,7 +127,10 @@ def parse(text: str) -> Reference:
             floor=dict(data["floor"]),
             figures={key: Figure(**row) for key, row in data["figure"].items()},
             workloads=tuple(Workload(name=name, **row) for name, row in data["profile"].items()),
+            gpus=reference_gpu.parse(data),
         )
+    except reference_gpu.GpuTableError as error:
+        raise ReferenceTableError(str(error)) from error
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise ReferenceTableError(f"reference.toml cannot be read: {error}") from error
     _check(reference)

@@ -188,7 +188,7 @@ def test_every_row_names_its_source_and_no_gpu_is_judged_as_a_cpu() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('version = "1"', 'version = "1"\n[gpu]\n', "unknown tables"),
+        ('version = "1"', 'version = "1"\n[tpu]\n', "unknown tables"),
         ("= 1.0 }", "= 0.9 }", "sum to 0.9"),
         ('weights = { "matmul.fp32" = 1.0 }', 'weights = { "disk.read" = 1.0 }', "which the reference node lacks"),
         ("fp32 = 32 }]", "fp16 = 32 }]", "unknown data types"),
