@@ -1,4 +1,4 @@
-"""What a call through the runtime costs: a torch operation on one element, and a compiled numba function."""
+"""What a call through the runtime costs: a torch operation and a compiled numba function; on a GPU, an empty kernel."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from kernels.spec import Bench, Case, Setting, Statistic, Step, Variant, Work, W
 KEYS = ("launch.sync", "launch.sync_p99", "launch.numba", "launch.numba_p99")
 NUMBER = 41
 TIMER_READINGS = 1001
+GPU_KEYS = ("launch.sync", "launch.sync_p99", "launch.queued", "launch.graph")
+GPU_QUEUED = 500  # launches before each wait; the driver's queue holds about a thousand
+GPU_NODES = 100
 SHARES = {"launch.sync_p99": 0.5, "launch.numba_p99": 0.5}
 
 
@@ -84,13 +87,50 @@ def _timer_overhead_s() -> float:
     return statistics.median(readings) * 1e-9
 
 
+def on_cuda(setting: Setting) -> Iterator[Step]:
+    """An empty kernel: to its end and back, launched one after the other, and as a node of a graph.
+
+    All but the graph are the host's time, through Python; the graph is the device's and the driver's.
+    """
+    if not any(setting.wants(key) for key in GPU_KEYS):
+        return
+    from kernels.cpu.crew import pinned
+    from kernels.cuda.library import open_gpu
+
+    gpu = open_gpu(setting.device.index)
+    empty = gpu.launcher("launch", "empty", 1, 1)
+    with pinned(setting.device.cpus[-1]) as is_pinned:
+        context: dict[str, object] = {"cpu": setting.device.cpus[-1], "pinned": is_pinned, "threads": 1}
+        there_and_back = partial(_launched, empty, gpu.synchronize, 1)
+        once = Variant(
+            label="launch and wait", call=partial(there_and_back, 1), clock=there_and_back, work=Work(steps=1)
+        )
+        yield from _pair(setting, "launch.sync", once, context)
+        if setting.wants("launch.queued"):
+            clock = partial(_launched, empty, gpu.synchronize, GPU_QUEUED)
+            queued = Variant(label="queued", call=partial(clock, 1), clock=clock, work=Work(steps=GPU_QUEUED))
+            yield Case(key="launch.queued", unit="s", variants=(queued,), context=context | {"launches": GPU_QUEUED})
+    if setting.wants("launch.graph"):
+        replay = Variant(label="graph", call=gpu.graph(empty, GPU_NODES), work=Work(steps=GPU_NODES))
+        yield Case(key="launch.graph", unit="s", variants=(replay,), context={"nodes": GPU_NODES})
+
+
+def _launched(launch: Callable[[], object], wait: Callable[[], object], launches: int, calls: int) -> float:
+    """Seconds of the host for `calls` times as many launches and one wait."""
+    start = time.perf_counter_ns()
+    for _ in range(calls):
+        for _ in range(launches):
+            launch()
+        wait()
+    return (time.perf_counter_ns() - start) * 1e-9
+
+
 BENCH = Bench(
     name="launch",
     version=1,
     title="Call overhead",
-    keys={"cpu": KEYS},
-    open={"cpu": on_cpu},
-    waived={"cuda": "no CUDA case yet"},
+    keys={"cpu": KEYS, "cuda": GPU_KEYS},
+    open={"cpu": on_cpu, "cuda": on_cuda},
     needs=("torch", "numba"),
     seconds={"quick": 2.0, "standard": 5.0, "deep": 10.0},
     startup_s=2.5,

@@ -1,4 +1,4 @@
-"""Load latency of one core: a pointer chase inside each level of cache, and in main memory on large and small pages."""
+"""Load latency of one core or one GPU thread: a pointer chase in each level of cache, and in main memory."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from kernels.spec import Bench, Case, Setting, Skip, Step, Variant, Work
 
 if TYPE_CHECKING:
     from kernels.cpu.chase import Chase
+    from kernels.cuda.library import Gpu
     from kernels.device import Device
 
 KEYS = ("memlatency.dram", "memlatency.l1", "memlatency.l2", "memlatency.l3", "memlatency.dram_4k")
@@ -21,6 +22,12 @@ LLC_FALLBACK_BYTES = 64 << 20
 MEMORY_PART = 0.5
 # each call takes a few milliseconds at what a level usually costs: 1, 4, 15 and 100 ns
 HOPS = {"l1": 1 << 21, "l2": 1 << 19, "l3": 1 << 17, "dram": 1 << 15, "dram_4k": 1 << 15}
+GPU_KEYS = ("memlatency.dram", "memlatency.l1", "memlatency.l2")
+GPU_L1_BYTES = 16 << 10  # a part of every first-level cache since Volta
+GPU_DRAM_LEAST_BYTES = 1 << 30
+GPU_L2_MULTIPLE = 8
+# some milliseconds a call at 20, 150 and 600 ns; the first level is empty when a call begins: enough hops to hide that
+GPU_HOPS = {"l1": 1 << 19, "l2": 1 << 15, "dram": 1 << 13}
 SHARES = {"memlatency.dram": 2.0, "memlatency.dram_4k": 2.0}
 
 
@@ -87,13 +94,53 @@ def _case(level: str, laid: Chase, context: dict[str, object]) -> Case:
     return Case(key=f"memlatency.{level}", unit="s", variants=(variant,), share=SHARES.get(level, 1.0), context=context)
 
 
+def on_cuda(setting: Setting) -> Iterator[Step]:
+    """One chase at a time by one thread; a call's time by events, a hop's cycles by the SM's own counter beside it."""
+    levels = [key.removeprefix("memlatency.") for key in GPU_KEYS if setting.wants(key)]
+    if not levels:
+        return
+    from kernels.cuda.library import open_gpu
+
+    gpu = open_gpu(setting.device.index)
+    for level in levels:
+        size_bytes = _gpu_working_set(level, gpu.l2_bytes)
+        free_bytes = gpu.free_bytes()
+        if size_bytes > free_bytes * MEMORY_PART:
+            reason = f"needs {size_bytes >> 20} MiB in half of the free memory, found {free_bytes >> 20} MiB free"
+            yield Skip(key=f"memlatency.{level}", reason=reason)
+            continue
+        yield _gpu_case(gpu, level, size_bytes, setting.seed)
+        gpu.trim()
+
+
+def _gpu_working_set(level: str, l2_bytes: int) -> int:
+    """Bytes that stay at `level`: a quarter of the L2, which may be two halves of which each SM has one near."""
+    if level == "l1":
+        return GPU_L1_BYTES
+    return l2_bytes // 4 if level == "l2" else max(GPU_L2_MULTIPLE * l2_bytes, GPU_DRAM_LEAST_BYTES)
+
+
+def _gpu_case(gpu: Gpu, level: str, size_bytes: int, seed: int) -> Case:
+    from kernels.cpu import chase
+    from kernels.cuda.walk import NODE_BYTES, Walk
+
+    cycle = chase.cycle(size_bytes // NODE_BYTES, seed)
+    warm = len(cycle.order) if level == "l1" else 0
+    laid = Walk(gpu, cycle, near=level == "l1", warm=warm, hops=GPU_HOPS[level])
+    if level == "l2":
+        laid.round()
+    work = Work(steps=warm + GPU_HOPS[level])
+    variant = Variant(label="chase", call=laid.call, work=work, check=laid.check)
+    key = f"memlatency.{level}"
+    return Case(key=key, unit="s", variants=(variant,), share=SHARES.get(key, 1.0), context=laid.context)
+
+
 BENCH = Bench(
     name="memlatency",
     version=1,
     title="Memory latency",
-    keys={"cpu": KEYS},
-    open={"cpu": on_cpu},
-    waived={"cuda": "no CUDA case yet"},
+    keys={"cpu": KEYS, "cuda": GPU_KEYS},
+    open={"cpu": on_cpu, "cuda": on_cuda},
     needs=("numpy", "numba"),
     seconds={"quick": 5.0, "standard": 15.0, "deep": 30.0},
     startup_s=1.0,

@@ -1,4 +1,4 @@
-"""Main memory bandwidth of all cores together: the four loops of STREAM, and read and write by themselves."""
+"""Memory bandwidth of a whole device: the four loops of STREAM, read and write by themselves, a sweep of a GPU's."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from kernels.spec import Bench, Case, Setting, Step, UnsupportedError, Variant, Work
+from kernels.spec import Bench, Case, Observation, Observed, Setting, Skip, Step, UnsupportedError, Variant, Work
 
 if TYPE_CHECKING:
     from kernels.cpu.arrays import Arrays
+    from kernels.cuda.library import Gpu
+    from kernels.cuda.streams import Streams
 
 KEYS = ("memory.triad", "memory.copy", "memory.scale", "memory.add", "memory.read", "memory.write")
 LLC_MULTIPLE = 4  # STREAM's rule: each array at least four times the last-level caches together
@@ -18,6 +20,10 @@ SAMPLE_S = 0.02  # a few passes: the first after a pause is up to 3 % slower, wh
 MEMORY_PART = 0.5  # of what is available, for the three arrays together
 SAMPLE_S = 10e-3  # waking the crew costs a sample some 0.2 ms, in which its cores are not wanted by us
 SHARES = {"memory.triad": 1.5, "memory.copy": 1.5}
+SWEEP = "memory.sweep"
+GPU_LEAST_BYTES = 512 << 20
+GPU_SLICE_BYTES = 256 << 20
+GPU_SPARE_BYTES = 512 << 20  # left alone by the sweep: libraries and the desktop want some
 
 
 def on_cpu(setting: Setting) -> Iterator[Step]:
@@ -76,13 +82,72 @@ def _clock(arrays: Arrays, operation: str, passes: int, *, streaming: bool) -> f
     return arrays.seconds(operation, passes=passes, streaming=streaming)
 
 
+def on_cuda(setting: Setting) -> Iterator[Step]:
+    """The same loops by kernels of ours, then every free byte written and read back."""
+    from kernels.cuda.library import open_gpu
+
+    keys = [key for key in KEYS if setting.wants(key)]
+    if not keys and not setting.wants(SWEEP):
+        return
+    gpu = open_gpu(setting.device.index)
+    if keys:
+        yield from _loops_on(gpu, keys, setting)
+    if setting.wants(SWEEP):
+        if setting.profile == "quick":
+            yield Skip(key=SWEEP, reason="the quick profile does not sweep all memory; standard and deep do")
+        else:
+            yield Observed(keys=(SWEEP,), observe=partial(_sweep, gpu, setting))
+
+
+def _loops_on(gpu: Gpu, keys: list[str], setting: Setting) -> Iterator[Step]:
+    from kernels.cuda.streams import SHAPES, Streams
+
+    bytes_each = -(-max(LLC_MULTIPLE * gpu.l2_bytes, GPU_LEAST_BYTES) // 4096) * 4096
+    free_bytes = gpu.free_bytes()
+    if 3 * bytes_each > free_bytes * MEMORY_PART:
+        raise UnsupportedError(
+            f"memory needs three arrays of {bytes_each >> 20} MiB in half of the free memory, found "
+            f"{free_bytes >> 20} MiB free; end other programs on the GPU"
+        )
+    streams = Streams(gpu, bytes_each, seed=setting.seed)
+    for key in keys:
+        variants = tuple(_gpu_variant(streams, key, shape) for shape in SHAPES)
+        context = {"array_bytes": bytes_each, "l2_bytes": gpu.l2_bytes, "access_bytes": 16}
+        yield Case(key=key, unit="B/s", variants=variants, share=SHARES.get(key, 1.0), context=context)
+
+
+def _gpu_variant(streams: Streams, key: str, shape: tuple[int, int]) -> Variant:
+    operation = key.removeprefix("memory.")
+    return Variant(
+        label=f"{shape[0]} threads, {shape[1]} blocks per SM",
+        call=streams.call(operation, shape),
+        work=Work(bytes=streams.work_bytes(operation)),
+        check=partial(streams.check, operation, shape),
+    )
+
+
+def _sweep(gpu: Gpu, setting: Setting, seconds: float) -> tuple[Observation, ...]:
+    from kernels.cuda.streams import sweep
+    from kernels.device import timer_for
+
+    timer = timer_for(setting.device)
+    swept = sweep(
+        gpu,
+        timer,
+        slice_bytes=GPU_SLICE_BYTES,
+        spare_bytes=GPU_SPARE_BYTES,
+        nonce=setting.seed,
+        until=timer.now() + seconds / 2,
+    )
+    return (Observation(key=SWEEP, unit="B/s", samples=swept.rates, context=swept.context),)
+
+
 BENCH = Bench(
     name="memory",
     version=1,
     title="Memory bandwidth",
-    keys={"cpu": KEYS},
-    open={"cpu": on_cpu},
-    waived={"cuda": "no CUDA case yet"},
+    keys={"cpu": KEYS, "cuda": (*KEYS, SWEEP)},
+    open={"cpu": on_cpu, "cuda": on_cuda},
     needs=("numpy", "numba"),
     seconds={"quick": 7.0, "standard": 30.0, "deep": 60.0},
     startup_s=1.5,

@@ -46,6 +46,10 @@ class Gpu(Protocol):
         """A call that queues `kernel` of `<source>.cu`; arguments are arrays and numpy scalars of the exact types."""
         ...
 
+    def graph(self, call: Callable[[], object], nodes: int) -> Callable[[], object]:
+        """A call that replays, as one CUDA graph, what `nodes` calls queue."""
+        ...
+
     def synchronize(self) -> None:
         """Return when the device has nothing left to do."""
         ...
@@ -112,11 +116,26 @@ class CupyGpu:
         call: Callable[[], None] = partial(function, (grid,), (block,), arguments)
         return call
 
+    def graph(self, call: Callable[[], object], nodes: int) -> Callable[[], object]:
+        stream = self._cupy.cuda.Stream(non_blocking=True)  # the default one cannot be captured
+        with stream:
+            stream.begin_capture()
+            for _ in range(nodes):
+                call()
+            captured = stream.end_capture()
+        replay: Callable[[], object] = captured.launch
+        return replay
+
     def synchronize(self) -> None:
         self._cupy.cuda.runtime.deviceSynchronize()
 
     def trim(self) -> None:
         self._cupy.get_default_memory_pool().free_all_blocks()
+
+
+def open_gpu(index: int) -> Gpu:
+    """The device of that number, made current for this process."""
+    return CupyGpu(index)
 
 
 class CupyDriver:

@@ -134,6 +134,13 @@ class EmulatedGpu:
         call.arguments = arguments  # type: ignore[attr-defined]  # kept alive
         return call
 
+    def graph(self, call: Callable[[], object], nodes: int) -> Callable[[], object]:
+        def replay() -> None:
+            for _ in range(nodes):
+                call()
+
+        return replay
+
     def synchronize(self) -> None:
         """All is done when a launch returns."""
 
