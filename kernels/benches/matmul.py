@@ -1,4 +1,4 @@
-"""Matrix product C = A·B in four precisions through torch and numpy, and in fp32 by a kernel of our own."""
+"""Matrix product C = A·B: on a CPU by torch, numpy and a kernel of our own, on a GPU in seven precisions by torch."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from kernels.spec import Bench, Case, Profile, Setting, Skip, Step, Unit, Varian
 
 if TYPE_CHECKING:
     from kernels.cpu.gemm import Gemm
+    from kernels.cuda.library import Gpu
+    from kernels.cuda.products import Pairs, Precision
+    from kernels.timing import Timer
 
 KINDS = {
     "matmul.fp32": products.FP32,
@@ -22,6 +25,11 @@ KINDS = {
 }
 KEYS = tuple(KINDS)
 SHARES = {"matmul.fp32": 1.5, "matmul.fp64": 1.5}
+GPU_KEYS = (
+    "matmul.bf16", "matmul.fp16", "matmul.fp8", "matmul.int8", "matmul.tf32", "matmul.fp32", "matmul.fp64",
+)  # fmt: skip
+GPU_KEPT = 3  # shapes of a precision that are measured for longer
+GPU_TRIAL_PART = 0.3  # of a precision's time, to find them
 SIDES_TRIED: dict[Profile, int] = {"quick": 2, "standard": 3, "deep": 4}
 
 
@@ -87,13 +95,72 @@ def _case(key: str, variants: list[Variant], context: dict[str, object]) -> Case
     return Case(key=key, unit=unit, variants=tuple(variants), share=SHARES.get(key, 1.0), context=context)
 
 
+def on_cuda(setting: Setting) -> Iterator[Step]:
+    """One precision after the other: all shapes once, then the best three with the harness's care."""
+    from kernels.cuda import products as gpu_products
+    from kernels.cuda.library import open_gpu
+    from kernels.device import timer_for
+
+    chosen = [precision for precision in gpu_products.PRECISIONS if setting.wants(precision.key)]
+    if not chosen:
+        return
+    device = gpu_products.require_torch(setting.device.index)
+    gpu, timer = open_gpu(setting.device.index), timer_for(setting.device)
+    for precision in chosen:
+        problem = gpu_products.obstacle(precision, setting.device.capability)
+        if problem:
+            yield Skip(key=precision.key, reason=problem)
+            continue
+        trial_s = setting.budget_s / len(chosen) * GPU_TRIAL_PART
+        try:
+            yield _on_gpu(precision, device, gpu, timer, setting, timer.now() + trial_s)
+        except (RuntimeError, NotImplementedError) as error:  # torch has no such product for this GPU
+            reason = str(error).strip().partition("\n")[0]
+            yield Skip(key=precision.key, reason=f"torch cannot do it here: {reason}")
+
+
+def _on_gpu(
+    precision: Precision, device: str, gpu: Gpu, timer: Timer, setting: Setting, trial_until: float
+) -> Case:  # fmt: skip
+    from kernels.cuda import products as gpu_products
+
+    set_to = gpu_products.set_precision(tf32=precision.key == "matmul.tf32")
+    make = partial(gpu_products.Pairs, precision, device=device, l2_bytes=gpu.l2_bytes, seed=setting.seed)
+    candidates = gpu_products.shapes(gpu.sms, precision, gpu.free_bytes())
+    found = dict(
+        gpu_products.fastest(candidates, make, timer.time, keep=GPU_KEPT, within=lambda: timer.now() < trial_until)
+    )
+    context: dict[str, object] = {
+        "sms": gpu.sms, "operand": precision.operand, "result": precision.result,
+        "burst_per_s": max(found.values()), "shapes_tried": len(candidates), **set_to,
+    }  # fmt: skip
+    variants = tuple(_gpu_variant(make(shape), partial(_note_clock, context, gpu, timer)) for shape in found)
+    unit: Unit = "OP/s" if precision.operand == "int8" else "FLOP/s"
+    return Case(key=precision.key, unit=unit, variants=variants, context=context)
+
+
+def _gpu_variant(pairs: Pairs, note: Callable[[], None]) -> Variant:
+    def check() -> None:
+        note()  # first: the clock is to be that of the load
+        pairs.check()
+
+    label = "x".join(map(str, pairs.shape))
+    return Variant(label=label, call=pairs.call, work=Work(flops=pairs.flops), check=check)
+
+
+def _note_clock(context: dict[str, object], gpu: Gpu, timer: Timer) -> None:
+    """Keep the clock of the multiprocessors; figure / (sms x clock_hz) is FLOP per SM and clock."""
+    from kernels.cuda.timer import sm_clock_hz
+
+    context["clock_hz"] = sm_clock_hz(gpu, timer)
+
+
 BENCH = Bench(
     name="matmul",
     version=1,
     title="Matrix product",
-    keys={"cpu": KEYS},
-    open={"cpu": on_cpu},
-    waived={"cuda": "no CUDA case yet"},
+    keys={"cpu": KEYS, "cuda": GPU_KEYS},
+    open={"cpu": on_cpu, "cuda": on_cuda},
     needs=("torch", "numpy", "numba"),
     seconds={"quick": 9.0, "standard": 40.0, "deep": 90.0},
     startup_s=2.5,

@@ -6,13 +6,16 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from kernels.cuda.library import Gpu
 from kernels.spec import BenchError
+from kernels.timing import Timer
 
 #: calls queued behind one block; the driver holds about a thousand launches, and a call may be several
 QUEUED_CALLS = 128
 #: how far events and host may differ: reading the host's clock and waking its thread take tens of microseconds
 WITNESS_PART, WITNESS_S = 0.01, 100e-6
 ATTEMPTS = 3
+CLOCK_CYCLES = 4_000_000  #: two milliseconds or so, some thousand times what events resolve
 
 
 class Driver(Protocol):
@@ -125,3 +128,12 @@ class EventTimer:
                 "needs a clock of its own"
             )
         return driver.seconds(start, end), host_s
+
+
+def sm_clock_hz(gpu: Gpu, timer: Timer) -> float:
+    """The clock of the multiprocessors now: a kernel that counts cycles, timed. Ask right after the load."""
+    import numpy as np
+
+    flag = gpu.upload(np.zeros(2, dtype=np.uint32))
+    count = gpu.launcher("launch", "hold", 1, 1, flag, np.int64(CLOCK_CYCLES))
+    return CLOCK_CYCLES / timer.time(count, 1)
