@@ -2,7 +2,7 @@
 
 The standard library's HTTP is used here because of its weight: a client of httpx is loaded and built in 160 ms, this
 one in 60 ms, and `gridmark run -- true` is to take less than 300 ms from its start to its exit code. Answers are plain
-JSON objects, as the server's schemas (server/schemas.py) describe them.
+JSON objects, as the server's schemas (server/schemas/) describe them.
 """
 
 from __future__ import annotations
@@ -172,11 +172,13 @@ class Client:
         """An answer that arrives bit by bit, on a connection of its own; nothing is retried here.
 
         Raises:
+            UnreachableError: no TLS with whoever is there.
             OSError, http.client.HTTPException: the connection broke.
             TimeoutError: silence for `timeout_s`.
         """
         connection = self._connection(timeout_s)
         try:
+            self._connect(connection)
             connection.request("GET", self._prefix + path, headers=self._headers({}))
             response = connection.getresponse()
             if response.status != 200:
@@ -273,7 +275,7 @@ class Client:
             body.seek(0)
         connection = self._kept = self._kept or self._connection(self._timeout_s)
         if connection.sock is None:
-            connection.connect()
+            self._connect(connection)
             self._reached = True  # from here on a lost connection is a loss, not a wrong address
         # a server that refuses a large body early hangs up while it is being sent, and has already said why
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -287,6 +289,20 @@ class Client:
         if self._scheme == "http":
             return http.client.HTTPConnection(self._host, self._port, timeout=timeout_s)
         return http.client.HTTPSConnection(self._host, self._port, timeout=timeout_s)
+
+    def _connect(self, connection: http.client.HTTPConnection) -> None:
+        """Connect; where TLS cannot be agreed on, no later try will do better.
+
+        Raises:
+            UnreachableError: whoever is there cannot be believed, or speaks no TLS.
+            OSError: nobody is there.
+        """
+        try:
+            connection.connect()
+        except OSError as error:
+            if sentence := _without_tls(self.server, error):
+                raise UnreachableError(sentence) from error
+            raise
 
     def _headers(self, more: Mapping[str, str]) -> dict[str, str]:
         headers = {"Accept": "application/json", **more}
@@ -318,6 +334,22 @@ def problem_of(status: int, content: bytes, retry_after: str | None = None) -> C
         problem = {"title": f"HTTP status {status} from something that is no gridmark server: {text}"}
     seconds = float(retry_after) if retry_after and retry_after.isascii() and retry_after.isdigit() else 0.0
     return ProblemError(status, problem, retry_after_s=min(seconds, RETRY_AFTER_LONGEST_S))
+
+
+def _without_tls(server: str, error: OSError) -> str:
+    """Why no TLS connection came about, and what to do; empty where TLS is not the reason."""
+    import ssl  # here and not above: http.client has loaded it where the address is https
+
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"the certificate of {server} is not to be believed ({error.verify_message}); "
+            "where it is right, name the file of its authority in SSL_CERT_FILE"
+        )
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return ""  # it went away in the middle
+    if isinstance(error, ssl.SSLError):
+        return f"{server} speaks no TLS ({error.reason or error}); is its address http://?"
+    return ""
 
 
 def reason_of(error: BaseException) -> str:

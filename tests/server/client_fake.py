@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -88,12 +89,14 @@ class FakeMarket:
 
 
 @contextmanager
-def serving() -> Iterator[FakeMarket]:
+def serving(tls: ssl.SSLContext | None = None) -> Iterator[FakeMarket]:
     """A fake on a port of the kernel's choice."""
     fake = FakeMarket()
     with FakeServer(("127.0.0.1", 0), Handler) as server:
         server.fake = fake
-        fake.url = f"http://127.0.0.1:{server.server_address[1]}"
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        fake.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
