@@ -133,15 +133,16 @@ def peak(part: Part, quantity: str, clock_hz: float | None = None) -> Peak:
     rates = part.group.rates
     rate = rates.get(quantity, rates["fp64"] if quantity == "fp64_vector" else None)
     hz = part.reference_hz(quantity) if clock_hz is None else clock_hz
-    if rate is None:
-        return Peak(expected=None, least=None, ceiling=None, basis=f"{part.name} has no units for {quantity}")
-    most = max(rate, rates.get("fp8_half", rate)) if quantity == "fp8" else rate
+    if rate is None:  # a library may convert to a type that there are units for, and be no faster than those
+        most, basis = part.sms * max(rates.values()) * hz, f"{part.name} has no units for {quantity}"
+        return Peak(expected=None, least=None, ceiling=most, basis=basis)
+    fastest = max(rate, rates.get("fp8_half", rate)) if quantity == "fp8" else rate
     return Peak(
         expected=part.sms * rate * hz,
         least=part.sms * rate * hz,
-        ceiling=part.sms * most * hz,
+        ceiling=part.sms * fastest * hz,
         basis=f"{part.sms} SMs x {rate:g} {quantity} operations per cycle x {hz / 1e6:.0f} MHz "
-        f"({part.name}, {_clock_name(clock_hz)} clock)",
+        f"({part.name}{_whose(clock_hz)})",
     )
 
 
@@ -153,8 +154,7 @@ def _memory_peak(part: Part, clock_hz: float | None) -> Peak:
         expected=bytes_per_cycle * hz,
         least=bytes_per_cycle * least_hz,
         ceiling=bytes_per_cycle * hz,
-        basis=f"{TRANSFERS} x {hz / 1e6:.0f} MHz x {part.memory_bits} bits "
-        f"({part.name}, {_clock_name(clock_hz)} clock)",
+        basis=f"{TRANSFERS} x {hz / 1e6:.0f} MHz x {part.memory_bits} bits ({part.name}{_whose(clock_hz)})",
     )
 
 
@@ -166,8 +166,8 @@ def _link_peak(part: Part, quantity: str) -> Peak:
     return Peak(expected=link.bytes_per_s, least=link.bytes_per_s, ceiling=link.bytes_per_s, basis=basis)
 
 
-def _clock_name(clock_hz: float | None) -> str:
-    return "reference" if clock_hz is None else "observed"
+def _whose(clock_hz: float | None) -> str:
+    return ", reference clock" if clock_hz is None else ""
 
 
 def _suggestion(parts: Sequence[Part], name: str) -> str:

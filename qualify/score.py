@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from qualify import expected_gpu
 from qualify.records import Capability, Json, Measurement, MetricScore, Node, Score
 from qualify.reference import DTYPES, Reference, Workload, cpu_peak, is_virtual
 from qualify.trial import number
@@ -121,6 +122,8 @@ def _expected(
         expected, basis = _by_peak(node, measurement, reference, case)
     elif node.device_kind == "cpu" and measurement.key in ("memlatency.l1", "memlatency.l2"):
         expected, basis = _by_cycles(node, measurement, reference, case)
+    elif node.device_kind == "cuda" and (peak := expected_gpu.expectation(node, measurement, reference.gpus)):
+        expected, basis = peak.expected, peak.basis
     if expected is not None:
         return expected, basis
     told = fleet.figures.get(measurement.key) if fleet is not None else None

@@ -17,6 +17,7 @@ from qualify.reference import DTYPES, Reference, cpu_peak, load
 from qualify.registry import load as load_plugins
 from qualify.rules_expected import PHYSICS_PART
 from qualify.score import score
+from scheduler.market.gpu_peak import beyond_peak as beyond_gpu_peak
 from scheduler.records import Capacity, Figure, Remark
 
 #: of memory and of free disk, kept back for the operating system, the agent and caches: 1 part in 16
@@ -137,7 +138,8 @@ def impossible(report: Report, reference: Reference) -> str | None:
     """Why a report cannot be true, in one sentence; None when nothing in it is impossible.
 
     A figure must be a finite number of the right sign with at least one sample behind it and an interval around it, and
-    arithmetic must not exceed 103 % of what the node's cores can do at the fastest clock that was seen anywhere in it.
+    arithmetic must not exceed 103 % of what the node's cores can do at the fastest clock that was seen anywhere in it;
+    nor must a GPU's arithmetic, memory and host link exceed what its part does.
     """
     for measurement in report.measurements:
         known = reference.figures.get(measurement.key)
@@ -145,6 +147,8 @@ def impossible(report: Report, reference: Reference) -> str | None:
             return f"{measurement.key} {reason}"
         if measurement.status == "ok" and known is not None and known.unit != measurement.unit:
             return f"{measurement.key} is in {measurement.unit}, wanted {known.unit}"
+    if report.node.device_kind == "cuda":
+        return next(beyond_gpu_peak(report, reference.gpus), None)
     return next(_beyond_peak(report, reference), None)
 
 
@@ -169,7 +173,7 @@ def _beyond_peak(report: Report, reference: Reference) -> Iterator[str]:
     node = report.node
     clock_hz = max((hz for m in report.measurements for hz in _clocks_hz(m)), default=None)
     cpus = len(node.cpu.usable_cpus) or node.cpu.threads
-    if clock_hz is None or not cpus or node.device_kind != "cpu":
+    if clock_hz is None or not cpus:
         return
     if clock_hz > CLOCK_MOST_HZ:
         yield f"a clock of {clock_hz / 1e9:.1f} GHz is faster than any processor runs"

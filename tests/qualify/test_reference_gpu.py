@@ -334,15 +334,16 @@ def test_the_peak_goes_with_the_clock_without_a_cap() -> None:
     peak = reference_gpu.peak(part("NVIDIA GeForce RTX 4090"), "bf16", 2.8e9)
 
     assert peak.expected == 128 * 512 * 2.8e9
-    assert peak.basis == (
-        "128 SMs x 512 bf16 operations per cycle x 2800 MHz (NVIDIA GeForce RTX 4090, observed clock)"
-    )
+    assert peak.basis == ("128 SMs x 512 bf16 operations per cycle x 2800 MHz (NVIDIA GeForce RTX 4090)")
 
 
 def test_what_a_part_cannot_do_has_no_peak() -> None:
     """No fp8 before Ada, no links to other GPUs on a 4090."""
-    assert reference_gpu.peak(part("NVIDIA A30"), "fp8").expected is None
-    assert "no units for fp8" in reference_gpu.peak(part("NVIDIA A30"), "fp8").basis
+    eight = reference_gpu.peak(part("NVIDIA A30"), "fp8", 1e9)
+
+    assert eight.expected is None
+    assert "no units for fp8" in eight.basis
+    assert eight.ceiling == 56 * 4096 * 1e9  # not even emulation beats the fastest units there are
     assert reference_gpu.peak(part("NVIDIA GeForce RTX 4090"), PEERLINK).expected is None
     with pytest.raises(ValueError, match="not of 'fp4'"):
         reference_gpu.peak(part("NVIDIA A30"), "fp4")

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from qualify import codec
-from qualify.records import Cgroup, Cpu, Disk, Gpu, Measurement, Memory, Node, Report
+from qualify.gpu_records import GpuReading
+from qualify.records import Cgroup, Cpu, Disk, Gpu, Measurement, Memory, Node, Report, Telemetry
 from qualify.reference import load
 from scheduler.market.listing import capacity, impossible, market_name, summarise
 from scheduler.records import Capacity
@@ -215,3 +216,88 @@ def test_a_clock_no_processor_has_does_not_lift_the_peak() -> None:
         impossible(replace(report(fast), node=machine), REFERENCE) or ""
     )
     assert "less than one cycle" in (impossible(replace(report(early), node=machine), REFERENCE) or "")
+
+
+H100 = Gpu(index=0, name="NVIDIA H100 80GB HBM3", memory_bytes=81559 << 20, sm_clock_max_hz=1980e6)
+#: 132 SMs x 4096 x 1.5 GHz = 811.0 TFLOP/s, 103 % of that is 835.3; 2 x 2619 MHz x 5120 bits = 3352.3 GB/s, 3452.9
+FAST = {"clock_hz": 1.5e9}
+
+
+def gpu_report(*measurements: Measurement, gpu: Gpu = H100, telemetry: tuple[Telemetry, ...] = ()) -> Report:
+    return replace(report(*measurements), node=node(device_kind="cuda", gpus=(gpu,)), telemetry=telemetry)
+
+
+@pytest.mark.parametrize(
+    ("key", "unit", "value", "context", "refused"),
+    [
+        ("matmul.bf16", "FLOP/s", 835e12, FAST, False),
+        ("matmul.bf16", "FLOP/s", 836e12, FAST, True),
+        ("matmul.bf16", "FLOP/s", 836e12, {"clock_hz": 1.51e9}, False),
+        ("matmul.bf16", "FLOP/s", 1102e12, {}, False),  # by NVML's highest clock: 1070.5, and 3 % more is 1102.6
+        ("matmul.bf16", "FLOP/s", 1103e12, {}, True),
+        ("memory.copy", "B/s", 3452e9, {}, False),
+        ("memory.copy", "B/s", 3454e9, {}, True),
+        ("memory.copy", "B/s", 3454e9, {"memory_clock_hz": 2719e6}, False),
+        ("hostlink.h2d", "B/s", 64.9e9, {}, False),  # 63.02 GB/s, 3 % more is 64.91
+        ("hostlink.h2d", "B/s", 65.0e9, {}, True),
+        ("memlatency.dram", "s", 1e-12, {}, False),  # no formula speaks of it
+    ],
+)
+def test_no_gpu_does_more_than_103_percent_of_its_peak(
+    key: str, unit: str, value: float, context: dict[str, Any], refused: bool
+) -> None:
+    """Arithmetic at the fastest clock seen, memory at its own, the link at the speed of its lanes."""
+    found = impossible(gpu_report(builders.exactly(key, unit, value, context=context)), REFERENCE)
+
+    assert (found is not None) == refused
+
+
+def test_a_refused_gpu_figure_is_told_with_its_formula() -> None:
+    """The supplier can check it by hand."""
+    found = impossible(gpu_report(builders.exactly("matmul.bf16", "FLOP/s", 892.1e12, context=FAST)), REFERENCE)
+
+    assert found == (
+        "matmul.bf16 is 8.921e+14 FLOP/s, 110% of the 8.11e+14 that is possible: "
+        "132 SMs x 4096 bf16 operations per cycle x 1500 MHz (NVIDIA H100 80GB HBM3)"
+    )
+
+
+def test_a_clock_that_the_sampler_saw_counts() -> None:
+    """And that of the processor beside it does not."""
+    fast = builders.exactly("matmul.bf16", "FLOP/s", 1000e12, context=FAST)
+    latency = builders.exactly("memlatency.dram", "s", 1e-7, context={"clock_hz": 3.9e9})
+    sampled = (Telemetry(at_s=1.0, clock_hz=3.9e9, gpus=(GpuReading(index=0, sm_clock_hz=1.9e9),)),)
+
+    assert impossible(gpu_report(fast, latency), REFERENCE) is not None
+    assert impossible(gpu_report(fast, telemetry=sampled), REFERENCE) is None
+
+
+@pytest.mark.parametrize(
+    ("context", "said"),
+    [
+        ({"clock_hz": 5e9}, "a clock of 5.0 GHz is faster than any GPU runs"),
+        ({"memory_clock_hz": 4e9}, "a memory clock of 4000 MHz is out of reach for NVIDIA H100 80GB HBM3"),
+    ],
+)
+def test_a_clock_no_gpu_has_does_not_lift_its_peak(context: dict[str, Any], said: str) -> None:
+    """It is refused itself."""
+    found = impossible(gpu_report(builders.exactly("matmul.bf16", "FLOP/s", 1e14, context=context)), REFERENCE)
+
+    assert said in (found or "")
+
+
+def test_a_gpu_that_is_not_in_the_table_is_not_called_a_liar() -> None:
+    """Nothing is known of it; nor is one that shows another memory, for the qualification judges that."""
+    figures = builders.exactly("matmul.bf16", "FLOP/s", 1e18)
+
+    assert impossible(gpu_report(figures, gpu=replace(H100, name="NVIDIA R300")), REFERENCE) is None
+    assert impossible(gpu_report(figures, gpu=replace(H100, memory_bytes=8 * GB)), REFERENCE) is None
+
+
+def test_a_gpu_without_any_clock_is_held_against_the_fastest_there_is() -> None:
+    """132 SMs x 4096 x 4 GHz = 2.16 PFLOP/s."""
+    silent = replace(H100, sm_clock_max_hz=None)
+    honest, boast = (builders.exactly("matmul.bf16", "FLOP/s", value) for value in (2.2e15, 2.3e15))
+
+    assert impossible(gpu_report(honest, gpu=silent), REFERENCE) is None
+    assert impossible(gpu_report(boast, gpu=silent), REFERENCE) is not None
