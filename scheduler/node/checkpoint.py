@@ -1,4 +1,7 @@
-"""Carries a job's checkpoint folder to the server: when it has changed and is quiet, and once more at the end."""
+"""Carries a job's checkpoint folder to the server: when it has changed and is quiet, and once more at the end.
+
+A folder that is never quiet is carried, too, after a while: as it was when nothing of it changed while it was packed.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ from scheduler.node.remote import RefusedError, Remote
 LOOK_S = 2.0
 #: between two uploads
 EVERY_S = 30.0
+#: a folder that has changed at every look for so long is not waited for any more
+RESTLESS_S = 30.0
 
 
 class Checkpointer:
@@ -40,14 +45,17 @@ class Checkpointer:
 
     async def run(self) -> None:
         """Until cancelled, or until the server wants none of it."""
-        before = self._saved
+        before, looks = self._saved, 0
         while True:
             await asyncio.sleep(LOOK_S)
             now = await asyncio.to_thread(self._look)
-            if now is not None and now == before and now != self._saved:
+            looks = 0 if now is None or now == self._saved else looks + 1
+            if looks and (now == before or looks * LOOK_S >= RESTLESS_S):
+                looks = 0
                 if not await self.save():
                     return
-                await asyncio.sleep(EVERY_S)
+                if now == before or not self.trouble:
+                    await asyncio.sleep(EVERY_S)
             before = now
 
     async def save(self) -> bool:
@@ -57,6 +65,9 @@ class Checkpointer:
             return True
         try:
             await asyncio.to_thread(tree.pack, self._folder, self._packed, limit_bytes=self._limit_bytes)
+            if await asyncio.to_thread(self._look) != now:  # half of one state and half of another
+                self.trouble = "the checkpoint could not be packed: it changed meanwhile"
+                return True
             sha256 = await asyncio.to_thread(_digest, self._packed)
             size_bytes = self._packed.stat().st_size
             await artifacts.persist(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.node import checkpoint, identity
+from scheduler.node import checkpoint, identity, tree
 from scheduler.node.checkpoint import Checkpointer
 from scheduler.node.remote import Remote
 from tests.scheduler.node.agents import run
@@ -115,3 +115,57 @@ def test_a_server_that_wants_none_is_not_asked_again(tmp_path: Path) -> None:
         assert saver.trouble == "the checkpoint was not taken: the server refused (409): superseded"
 
     saving(tmp_path, server, story)
+
+
+def test_a_folder_that_is_never_quiet_is_saved_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It changes before every look; after three of them it is not waited for any more, and goes as it is."""
+    monkeypatch.setattr(checkpoint, "LOOK_S", 0.005)
+    monkeypatch.setattr(checkpoint, "RESTLESS_S", 0.015)
+    server = FakeServer()
+
+    async def story(saver: Checkpointer, state: Path) -> None:
+        look, save = saver._look, saver.save
+        looks = 0
+
+        def restless() -> object:
+            nonlocal looks
+            looks += 1
+            write(state, "x" * looks)
+            return look()
+
+        async def save_in_a_pause() -> bool:
+            monkeypatch.setattr(saver, "_look", look)
+            return await save()
+
+        monkeypatch.setattr(saver, "_look", restless)
+        monkeypatch.setattr(saver, "save", save_in_a_pause)
+        work = asyncio.create_task(saver.run())
+        await server.until(lambda: bool(server.checkpoints))
+        work.cancel()
+
+    saving(tmp_path, server, story)
+
+    assert [contents(one) for one in server.checkpoints] == [b"xxx"]
+
+
+def test_what_changes_while_it_is_packed_is_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of one state and half of another is none; the next time it is whole."""
+    server = FakeServer()
+    pack = tree.pack
+
+    def interrupted(folder: Path, target: Path, *, limit_bytes: int) -> None:
+        pack(folder, target, limit_bytes=limit_bytes)
+        write(folder, "22")
+
+    async def story(saver: Checkpointer, state: Path) -> None:
+        write(state, "1")
+        monkeypatch.setattr(tree, "pack", interrupted)
+        assert await saver.save()
+        assert saver.trouble == "the checkpoint could not be packed: it changed meanwhile"
+        monkeypatch.setattr(tree, "pack", pack)
+        assert await saver.save()
+        assert saver.trouble == ""
+
+    saving(tmp_path, server, story)
+
+    assert [contents(one) for one in server.checkpoints] == [b"22"]
