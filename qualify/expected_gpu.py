@@ -19,6 +19,8 @@ QUANTITY_OF = {
     "hostlink.h2d": HOSTLINK,
     "hostlink.d2h": HOSTLINK,
 }
+#: benchmarks that load the GPU; the others run on the processor even where GPUs are measured
+ON_GPU = frozenset({"matmul", "memory", "memlatency", "launch", "hostlink", "peerlink", "allreduce", "stress"})
 #: of the reference clock, what is expected even of a GPU that ran slower: at their power limit parts hold half of it in
 #: dense products (the 72 W of an L4 are the tightest), and a lower clock is a fault that must not excuse itself
 LEAST_CLOCK_PART = 0.5
@@ -62,11 +64,14 @@ def expectation(node: Node, measurement: Measurement, parts: Sequence[Part]) -> 
 
 
 def with_clocks(measurements: Mapping[str, Measurement], telemetry: Sequence[Telemetry]) -> dict[str, Measurement]:
-    """The measurements with the GPUs' clocks that were read while each ran, where their context has none.
+    """The measurements of GPUs with the clocks that were read while each ran, where their context has none.
 
     `clock_hz` and `memory_clock_hz` are medians over the readings of its time, of the slowest GPU in each.
     """
-    return {key: _with_clocks(measurement, telemetry) for key, measurement in measurements.items()}
+    return {
+        key: _with_clocks(measurement, telemetry) if key.partition(".")[0] in ON_GPU else measurement
+        for key, measurement in measurements.items()
+    }
 
 
 def _with_clocks(measurement: Measurement, telemetry: Sequence[Telemetry]) -> Measurement:

@@ -13,6 +13,7 @@ from typing import Literal
 import kernels
 from qualify import gates, wire
 from qualify.assemble import Collected, interrupted, measurements_of, waived
+from qualify.expected_gpu import with_clocks
 from qualify.plan import REPEAT_PART, Plan, Slot
 from qualify.process import Outcome, run_child
 from qualify.records import Claim, Json, Measurement, Node, Report, Score, Telemetry
@@ -121,6 +122,8 @@ class _Run:
         for slot in plan.slots:
             for key in slot.keys:
                 self._found.setdefault(key, interrupted(key, slot.bench))
+        if request.node.device_kind == "cuda":
+            self._found = with_clocks(self._found, telemetry)
         evidence = self._evidence(telemetry)
         findings = gates.judge(evidence)
         verdict, reasons = gates.verdict(findings, self._found, plan.required)

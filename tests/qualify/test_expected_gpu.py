@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kernels.device import Device
+from qualify import run
 from qualify import score as scoring
 from qualify.expected_gpu import expectation, part_of, with_clocks
 from qualify.gpu_records import GpuReading, GpuSettings
+from qualify.plan import Plan
 from qualify.records import Gpu, Measurement, MetricScore, Node, Telemetry
 from qualify.score import NO_FLEET, Fleet, FleetFigure
+from qualify.telemetry import Sampler
 from tests.qualify import traces
 from tests.qualify.traces import REFERENCE
 
@@ -171,11 +176,39 @@ def test_a_measurement_gets_the_clocks_that_were_read_while_it_ran() -> None:
 
 
 def test_clocks_that_are_known_already_or_to_nobody_stay() -> None:
-    """A case that read its own clock knows better; a run without readings knows nothing."""
+    """A case that read its own clock knows better, a disk has no such clock, and without readings nothing is known."""
     own = figure("matmul.bf16", 1e14, started_s=0.0, lasted_s=5.0, context={"clock_hz": 1.7e9, "memory_clock_hz": 2e9})
     unplaced = figure("matmul.fp16", 1e14)
 
-    found = with_clocks({"own": own, "unplaced": unplaced}, [reading(1.0, 1.0e9)])
+    disk = figure("disk.read", 1e9, started_s=0.0, lasted_s=5.0)
+    given = {"matmul.bf16": own, "matmul.fp16": unplaced, "disk.read": disk}
 
-    assert found == {"own": own, "unplaced": unplaced}
-    assert with_clocks({"own": own}, []) == {"own": own}
+    assert with_clocks(given, [reading(1.0, 1.0e9)]) == given
+    assert with_clocks(given, []) == given
+
+
+def test_a_run_puts_the_clocks_into_its_report() -> None:
+    """So that score, gates and market see the same: 1.4 GHz beside the product."""
+    request = run.Request(
+        node=node(),
+        started_unix_s=0.0,
+        started_s=0.0,
+        report_id="r",
+        version="0",
+        reference=REFERENCE,
+        workdir=Path(),
+        seed=1,
+        command=(),
+        on_event=lambda event: None,
+    )
+    device = Device(kind="cuda", index=0, name="NVIDIA H100 80GB HBM3", cpus=(0,), threads=1)
+    plan = Plan(device=device, profile="quick", budget_s=1.0, slots=(), waived={}, required=frozenset())
+    ended = run._Run(plan, request, Sampler())
+    value = 0.9 * 132 * 4096 * 1.4e9
+    ended._found["matmul.bf16"] = figure("matmul.bf16", value, started_s=1.0, lasted_s=2.0)
+
+    report = ended.report((reading(2.0, 1.4e9),), partial=False)
+
+    assert report.measurements[0].context["clock_hz"] == 1.4e9
+    assert report.score is not None
+    assert report.score.health == pytest.approx(0.9)
