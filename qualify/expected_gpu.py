@@ -21,6 +21,8 @@ QUANTITY_OF = {
 }
 #: benchmarks that load the GPU; the others run on the processor even where GPUs are measured
 ON_GPU = frozenset({"matmul", "memory", "memlatency", "launch", "hostlink", "peerlink", "allreduce", "stress"})
+#: of a reading's time, what a GPU computes at least while a benchmark keeps it at work
+WORKING = 0.5
 #: of the reference clock, what is expected even of a GPU that ran slower: at their power limit parts hold half of it in
 #: dense products (the 72 W of an L4 are the tightest), and a lower clock is a fault that must not excuse itself
 LEAST_CLOCK_PART = 0.5
@@ -66,7 +68,7 @@ def expectation(node: Node, measurement: Measurement, parts: Sequence[Part]) -> 
 def with_clocks(measurements: Mapping[str, Measurement], telemetry: Sequence[Telemetry]) -> dict[str, Measurement]:
     """The measurements of GPUs with the clocks that were read while each ran, where their context has none.
 
-    `clock_hz` and `memory_clock_hz` are medians over the readings of its time, of the slowest GPU in each.
+    `clock_hz` and `memory_clock_hz` are medians over the readings of its time, of the slowest GPU that worked in each.
     """
     return {
         key: _with_clocks(measurement, telemetry) if key.partition(".")[0] in ON_GPU else measurement
@@ -88,10 +90,11 @@ def _with_clocks(measurement: Measurement, telemetry: Sequence[Telemetry]) -> Me
 
 
 def _slowest(beside: Sequence[Sequence[GpuReading]], which: str) -> list[float]:
+    """A clock for each moment at which a GPU worked: an idle neighbour's says nothing."""
     found = []
     for readings in beside:
-        clocks = [r.sm_clock_hz if which == "sm" else r.memory_clock_hz for r in readings]
-        known = [hz for hz in clocks if hz]
+        working = [r for r in readings if r.busy_ratio is None or r.busy_ratio >= WORKING]
+        known = [hz for r in working if (hz := r.sm_clock_hz if which == "sm" else r.memory_clock_hz)]
         if known:
             found.append(min(known))
     return found

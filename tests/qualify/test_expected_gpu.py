@@ -175,6 +175,19 @@ def test_a_measurement_gets_the_clocks_that_were_read_while_it_ran() -> None:
     assert found.context == {"clock_hz": 1.4e9, "memory_clock_hz": 2.6e9}
 
 
+def test_the_clock_of_an_idle_neighbour_says_nothing() -> None:
+    """One GPU of two works: 1.4 GHz; and between two products neither does."""
+    product = figure("matmul.bf16", 1e14, started_s=0.0, lasted_s=9.0)
+    idle = GpuReading(index=1, sm_clock_hz=0.3e9, busy_ratio=0.0)
+    readings = [
+        Telemetry(at_s=1.0, gpus=(GpuReading(index=0, sm_clock_hz=1.4e9, busy_ratio=0.99), idle)),
+        Telemetry(at_s=2.0, gpus=(GpuReading(index=0, sm_clock_hz=0.3e9, busy_ratio=0.1), idle)),
+        Telemetry(at_s=3.0, gpus=(GpuReading(index=0, sm_clock_hz=0.3e9, busy_ratio=0.1), idle)),
+    ]
+
+    assert with_clocks({"matmul.bf16": product}, readings)["matmul.bf16"].context == {"clock_hz": 1.4e9}
+
+
 def test_clocks_that_are_known_already_or_to_nobody_stay() -> None:
     """A case that read its own clock knows better, a disk has no such clock, and without readings nothing is known."""
     own = figure("matmul.bf16", 1e14, started_s=0.0, lasted_s=5.0, context={"clock_hz": 1.7e9, "memory_clock_hz": 2e9})
