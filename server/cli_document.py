@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,9 @@ def merged(
     content: Json, command: Sequence[str], typed: Typed, environment: Mapping[str, str], *, now_unix_s: float
 ) -> Json:
     """The job document: what was typed replaces the file's value; lists and maps are added to."""
+    for option, number in (("--cpus", typed.cpus), ("--gpus", typed.gpus), ("--max-price", typed.max_price)):
+        if number is not None and not math.isfinite(number):
+            raise click.BadParameter(f"a number expected; found {number:g}", param_hint=option)
     job = dict(content)
     if command:
         job["command"] = list(command)
@@ -186,7 +190,7 @@ def _secret_file(path: Path) -> str:
 def _work(text: str) -> Json:
     metric, equals, amount = text.partition("=")
     try:
-        if not equals:
+        if not equals or not math.isfinite(float(amount)):
             raise ValueError
         return {"metric": metric.strip(), "amount": float(amount)}
     except ValueError:
