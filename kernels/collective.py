@@ -106,13 +106,14 @@ class Group:
 
 
 @contextlib.contextmanager
-def group(ranks: int, *, largest_bytes: int, seed: int, patience_s: float) -> Iterator[Group]:
-    """Start `ranks` processes joined by gloo over loopback; all are gone when the block is left.
+def group(ranks: int, *, largest_bytes: int, seed: int, patience_s: float, backend: str = "gloo") -> Iterator[Group]:
+    """Start `ranks` processes joined by gloo over loopback, or by nccl; all are gone when the block is left.
 
     They meet through a file in memory, so nothing listens but gloo's own sockets on 127.0.0.1 and nothing is left
     on disk.
 
     Args:
+        backend: "gloo", or "nccl" for one rank per GPU.
         largest_bytes: the largest message that will be asked for; each rank holds about this much.
         patience_s: how long any one batch may take before its ranks count as hung.
 
@@ -136,6 +137,7 @@ def group(ranks: int, *, largest_bytes: int, seed: int, patience_s: float) -> It
             "seed": seed,
             "largest_bytes": largest_bytes,
             "timeout_s": max(1.0, patience_s),
+            "backend": backend,
         }
         launcher = stack.enter_context(
             companion.run(

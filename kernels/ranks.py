@@ -30,7 +30,10 @@ MAX_SLOTS = 256
 
 
 def main(argv: list[str]) -> int:
-    """`argv`: the JSON of {"sockets": [fd of each rank], "store": fd, "seed", "largest_bytes", "timeout_s"}."""
+    """`argv`: the JSON of {"sockets": [fd of each rank], "store": fd, "seed", "largest_bytes", "timeout_s", "backend"}.
+
+    The backend is gloo, or nccl: then rank N works on GPU N.
+    """
     companion.begin()
     plan: dict[str, Any] = json.loads(argv[0])
     import torch.distributed  # noqa: F401 - imported here so that the forked ranks share it
@@ -91,18 +94,26 @@ class Rank:
 
         torch.set_num_threads(1)
         ranks = len(plan["sockets"])
+        self._device = device = "cpu" if plan.get("backend", "gloo") == "gloo" else f"cuda:{rank}"
+        if device != "cpu":
+            torch.cuda.set_device(rank)
         store = dist.FileStore(f"/proc/self/fd/{plan['store']}", ranks)
         dist.init_process_group(
-            "gloo", store=store, rank=rank, world_size=ranks, timeout=timedelta(seconds=plan["timeout_s"])
+            plan.get("backend", "gloo"),
+            store=store,
+            rank=rank,
+            world_size=ranks,
+            timeout=timedelta(seconds=plan["timeout_s"]),
         )
-        tables = torch.stack([_values(plan["seed"] + other) for other in range(ranks)])
+        tables = torch.stack([_values(plan["seed"] + other) for other in range(ranks)]).to(device)
         self._mine = tables[rank]
         self._sums = {among: tables[:among].sum(0) for among in (2, ranks)}
         # every rank must take part in making a group, its members or not
-        self._groups = {2: dist.new_group([0, 1]), ranks: dist.group.WORLD}
+        pair = {2: dist.new_group([0, 1])} if ranks > 1 else {}
+        self._groups = {**pair, ranks: dist.group.WORLD}
         rows = -(-plan["largest_bytes"] // 4 // PERIOD)
         # ones, not zeros or empty: every page is touched now and not in a timed call
-        self._arena = torch.ones((max(rows, MAX_SLOTS), PERIOD), dtype=torch.float32)
+        self._arena = torch.ones((max(rows, MAX_SLOTS), PERIOD), dtype=torch.float32, device=device)
         self._all_reduce, self._barrier = dist.all_reduce, dist.barrier
         self._fills = 0
         self._among = ranks
@@ -125,12 +136,21 @@ class Rank:
         while calls > 0:
             self._slots = self._fill(size_bytes // 4, calls)
             self._barrier(group=group)
+            self._settle()
             start = time.perf_counter_ns()
             for slot in self._slots:
                 self._all_reduce(slot, group=group)
+            self._settle()
             seconds += (time.perf_counter_ns() - start) * 1e-9
             calls -= len(self._slots)
         return seconds
+
+    def _settle(self) -> None:
+        """Return when a GPU is done with what was queued; a CPU is when its call returns."""
+        if self._device != "cpu":
+            import torch
+
+            torch.cuda.synchronize(self._device)
 
     def wrong(self) -> str | None:
         """The first element of the last batch that is not the exact sum over the ranks; None = all are."""

@@ -1,4 +1,4 @@
-"""All-reduce over local processes: what a collective costs here, by message size."""
+"""All-reduce over local processes or over all GPUs: what a collective costs here, by message size."""
 
 from __future__ import annotations
 
@@ -6,16 +6,24 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from kernels.spec import Bench, Case, Profile, Reading, Setting, Step, Variant, Work
+from kernels.spec import Bench, Case, Profile, Reading, Setting, Skip, Step, Variant, Work
 
 if TYPE_CHECKING:
     from kernels.collective import Group
 
+KEYS = ("allreduce.busbw", "allreduce.algbw", "allreduce.latency", "allreduce.pair")
+ALONE_BYTES = 1 << 20
 KIB, MIB = 1 << 10, 1 << 20
 SIZES: dict[Profile, tuple[int, ...]] = {
     "quick": (8, 4 * KIB, 64 * KIB, MIB, 8 * MIB, 64 * MIB),
     "standard": (*(8 * 8**k for k in range(8)), 64 * MIB),
     "deep": (*(8 * 4**k for k in range(12)), 64 * MIB),
+}
+#: NVLink and PCIe show their pace from some 100 MiB on
+GPU_SIZES: dict[Profile, tuple[int, ...]] = {
+    "quick": (8, 64 * KIB, 16 * MIB, 256 * MIB),
+    "standard": (8, 4 * KIB, 64 * KIB, MIB, 16 * MIB, 256 * MIB, 1024 * MIB),
+    "deep": (*(8 * 4**k for k in range(12)), 256 * MIB, 1024 * MIB, 4096 * MIB),
 }
 LATENCY_BYTES = 8
 LARGEST_SHARE = 5.0  # tens of milliseconds a call: an interval of its median takes this much longer
@@ -40,14 +48,22 @@ def bus_bytes(size_bytes: int, ranks: int) -> int:
 
 
 def rank_count(setting: Setting) -> int:
-    """How many ranks take part: one per useful thread, at least two."""
+    """How many ranks take part: one per useful thread, at least two; on GPUs one for each."""
+    if setting.device.kind == "cuda":
+        import torch
+
+        return int(torch.cuda.device_count())
     return max(2, min(setting.device.threads, MAX_RANKS))
 
 
 def sizes(setting: Setting) -> tuple[int, ...]:
     """The message sizes whose buffers fit into the memory left."""
-    most = (setting.device.memory_bytes or 1 << 62) * MEMORY_PART / rank_count(setting)
-    return tuple(size for size in SIZES[setting.profile] if size <= most) or (LATENCY_BYTES,)
+    most = (setting.device.memory_bytes or 1 << 62) * MEMORY_PART
+    if setting.device.kind == "cuda":
+        offered = GPU_SIZES[setting.profile]
+    else:
+        offered, most = SIZES[setting.profile], most / rank_count(setting)  # its ranks share one memory
+    return tuple(size for size in offered if size <= most) or (LATENCY_BYTES,)
 
 
 def readings(setting: Setting, size_bytes: int) -> tuple[Reading, ...]:
@@ -87,7 +103,39 @@ def on_cpu(setting: Setting) -> Iterator[Step]:
             yield _case(members, share, among, size_bytes, figures)
 
 
-def _case(members: Group, share: float, among: int, size_bytes: int, figures: tuple[Reading, ...]) -> Case:
+def on_cuda(setting: Setting) -> Iterator[Step]:
+    """NCCL, one rank per GPU. With one GPU there is no link to measure: its sums are checked, and that is said."""
+    keys = [key for key in KEYS if setting.wants(key)]
+    if not keys:
+        return
+    from kernels.collective import group
+    from kernels.cuda.products import require_torch
+
+    require_torch(setting.device.index)
+    ranks = rank_count(setting)
+    patience_s = max(PATIENCE_S, setting.budget_s)
+    if ranks == 1:
+        with group(1, largest_bytes=ALONE_BYTES, seed=setting.seed, patience_s=patience_s, backend="nccl") as alone:
+            alone.run(ALONE_BYTES, 1, among=1)
+            alone.check()
+        yield from (Skip(key=key, reason="one GPU: sums of a single rank are right, no link was used") for key in keys)
+        return
+    largest = sizes(setting)[-1]
+    with group(ranks, largest_bytes=largest, seed=setting.seed, patience_s=patience_s, backend="nccl") as members:
+        for share, among, size_bytes, figures in plan(setting):
+            yield _case(members, share, among, size_bytes, figures, backend="nccl", transport="chosen by NCCL")
+
+
+def _case(
+    members: Group,
+    share: float,
+    among: int,
+    size_bytes: int,
+    figures: tuple[Reading, ...],
+    *,
+    backend: str = "gloo",
+    transport: str = "TCP over loopback",
+) -> Case:
     first, *also = figures
     variant = Variant(
         label=f"{size_bytes} bytes",
@@ -105,12 +153,14 @@ def _case(members: Group, share: float, among: int, size_bytes: int, figures: tu
         at=size_bytes if swept else None,
         axis="size_bytes" if swept else "",
         share=share,
-        context={"backend": "gloo", "transport": "TCP over loopback", "ranks": among, "size_bytes": size_bytes},
+        context={"backend": backend, "transport": transport, "ranks": among, "size_bytes": size_bytes},
     )
 
 
 def shares(setting: Setting) -> float:
-    """Of all that `on_cpu` yields."""
+    """Of all that is yielded; one GPU yields nothing that takes time."""
+    if setting.device.kind == "cuda" and rank_count(setting) < 2:
+        return 0.0
     return sum(share for share, *_ in plan(setting))
 
 
@@ -118,8 +168,8 @@ BENCH = Bench(
     name="allreduce",
     version=1,
     title="All-reduce",
-    keys={"cpu": ("allreduce.busbw", "allreduce.algbw", "allreduce.latency", "allreduce.pair")},
-    open={"cpu": on_cpu},
+    keys={"cpu": KEYS, "cuda": KEYS},
+    open={"cpu": on_cpu, "cuda": on_cuda},
     needs=("torch",),
     seconds={"quick": 6.0, "standard": 20.0, "deep": 60.0},
     startup_s=2.0,

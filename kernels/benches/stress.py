@@ -1,21 +1,26 @@
-"""What is left of the speed after minutes of full load: one fp32 product after the other on all cores."""
+"""What is left of the speed after minutes of full load: one product after the other on all cores, or on all GPUs."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from statistics import median
+from typing import TYPE_CHECKING
 
 from kernels import products
 from kernels.spec import Bench, Observation, Observed, Setting, Step, UnsupportedError
+
+if TYPE_CHECKING:
+    from kernels.cuda.soak import Load
 
 KEYS = ("stress.sustained", "stress.decline")
 BURST_S = 2.0  # shorter than any turbo budget; RAPL's long window is 28 s or more by default
 WINDOW_S = 1.0  # of the series: speed, clock and a check of the result each
 TRIAL_CALLS = 3
 LEAST_CALLS = 10  # in the burst, and in the last half
+LEAST_WINDOWS = 4  # of a GPU's soak, likewise
 
 
 @dataclass(slots=True)
@@ -133,13 +138,72 @@ def shares(_setting: Setting) -> float:
     return 1.0
 
 
+def on_cuda(setting: Setting) -> Iterator[Step]:
+    """All GPUs of the machine at once: they share air and power, which one alone does not show."""
+    keys = tuple(key for key in KEYS if setting.wants(key))
+    if not keys:
+        return
+    from kernels.cuda import products as gpu_products
+    from kernels.cuda.soak import loads
+
+    gpu_products.require_torch(setting.device.index)
+    precision = gpu_products.hottest(setting.device.capability)
+    every = loads(precision, l2_bytes=setting.device.llc_bytes or 0, seed=setting.seed)
+    yield Observed(keys=keys, observe=partial(_observe_gpus, every, precision.key, keys))
+
+
+def _observe_gpus(
+    every: Sequence[Load], product: str, keys: tuple[str, ...], seconds: float
+) -> tuple[Observation, ...]:
+    from kernels.cuda.soak import soak
+
+    series = soak(every, seconds=seconds, now=time.perf_counter)
+    found = gpu_figures(series, product)
+    return tuple(observation for observation in found if observation.key in keys)
+
+
+def gpu_figures(series: Sequence[Sequence[tuple[float, float]]], product: str) -> tuple[Observation, Observation]:
+    """The figures of a soak: all GPUs' speed together, and the worst one's late speed over its early one.
+
+    Args:
+        series: of each GPU, its windows: seconds since the start at the end, and FLOP/s.
+
+    Raises:
+        UnsupportedError: it did not last long enough to tell early from late.
+    """
+    lasted_s = series[0][-1][0]
+    early = [[rate for at, rate in windows if at <= BURST_S] for windows in series]
+    late = [[rate for at, rate in windows if at > lasted_s / 2] for windows in series]
+    least = min(len(rates) for rates in (*early, *late))
+    if least < LEAST_WINDOWS or lasted_s < 2 * BURST_S:
+        raise UnsupportedError(
+            f"stress needs {LEAST_WINDOWS} windows in its first {BURST_S:g} s and in its last half, found {least} in "
+            f"{lasted_s:.1f} s; give it more time"
+        )
+    bursts = [median(rates) for rates in early]
+    ratios = [[rate / burst for rate in rates] for rates, burst in zip(late, bursts, strict=True)]
+    worst = min(range(len(ratios)), key=lambda number: median(ratios[number]))
+    together = tuple(sum(rates) for rates in zip(*late, strict=True))
+    context = {
+        "product": product,
+        "gpus": len(series),
+        "burst_flops_per_s": bursts,
+        "elapsed_s": [at for at, _ in series[0]],
+        "flops_per_s": [[rate for _, rate in windows] for windows in series],
+    }
+    decline = {"burst_flops_per_s": bursts[worst], "burst_s": BURST_S, "lasted_s": lasted_s, "gpu": worst}
+    return (
+        Observation(key="stress.sustained", unit="FLOP/s", samples=together, context=context),
+        Observation(key="stress.decline", unit="ratio", samples=tuple(ratios[worst]), context=decline),
+    )
+
+
 BENCH = Bench(
     name="stress",
     version=1,
     title="Sustained load",
-    keys={"cpu": KEYS},
-    open={"cpu": on_cpu},
-    waived={"cuda": "no CUDA case yet"},
+    keys={"cpu": KEYS, "cuda": KEYS},
+    open={"cpu": on_cpu, "cuda": on_cuda},
     needs=("torch", "numpy", "numba"),
     seconds={"standard": 30.0, "deep": 300.0},
     startup_s=2.5,

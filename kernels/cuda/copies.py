@@ -1,0 +1,177 @@
+"""Copies between host and GPU and between GPUs, through torch's streams: buffers, both ways at once, checks."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kernels.spec import WrongResultError
+
+if TYPE_CHECKING:
+    import torch
+
+PCI = Path("/sys/bus/pci/devices")
+
+
+class HostLink:
+    """Buffers on both sides of the link, and the copies between them."""
+
+    def __init__(self, device: str, size_bytes: int, *, pinned: bool, seed: int) -> None:
+        """Random words on both sides; the targets hold something else. `pinned`: host pages that the device reads."""
+        import torch
+
+        self._torch, self.device, self.size_bytes = torch, device, size_bytes
+        generator = torch.Generator().manual_seed(seed)
+        words = size_bytes // 8
+        lowest = torch.iinfo(torch.int64).min
+        source = torch.randint(lowest, 2**63 - 1, (words,), generator=generator, dtype=torch.int64)
+        self.host_source = source.pin_memory() if pinned else source
+        self.host_target = torch.zeros(words, dtype=torch.int64, pin_memory=pinned)
+        self.device_source = (source.flip(0)).to(device)
+        self.device_target = torch.zeros_like(self.device_source)
+        self._wanted_above = source.to(device)
+        self._wanted_below = source.flip(0)
+        self._streams = [torch.cuda.Stream(device), torch.cuda.Stream(device)] if device != "cpu" else []
+
+    def up(self) -> None:
+        """Host to device, queued (pinned) or done (pageable)."""
+        self.device_target.copy_(self.host_source, non_blocking=True)
+
+    def down(self) -> None:
+        """Device to host, queued (pinned) or done (pageable)."""
+        self.host_target.copy_(self.device_source, non_blocking=True)
+
+    def both(self) -> None:
+        """Both at once, each in a stream of its own; what is queued later waits for both."""
+        if not self._streams:
+            self.up()
+            self.down()
+            return
+        current = self._torch.cuda.current_stream(self.device)
+        for stream, copy in zip(self._streams, (self.up, self.down), strict=True):
+            stream.wait_stream(current)
+            with self._torch.cuda.stream(stream):
+                copy()
+        for stream in self._streams:
+            current.wait_stream(stream)
+
+    def wait(self) -> None:
+        """Return when all copies are done."""
+        if self.device != "cpu":
+            self._torch.cuda.synchronize(self.device)
+
+    def check(self, ways: Sequence[str]) -> None:
+        """Compare every word of what arrived, then spoil it. `ways`: "up", "down".
+
+        Raises:
+            WrongResultError: a word differs.
+        """
+        self.wait()
+        for way in ways:
+            above = way == "up"
+            target = self.device_target if above else self.host_target
+            place = first_difference(target, self._wanted_above if above else self._wanted_below)
+            if place is not None:
+                direction = "host to device" if above else "device to host"
+                raise WrongResultError(f"{direction}: the word at byte {8 * place} of {self.size_bytes} arrived wrong")
+            target.zero_()
+        self.wait()
+
+
+def first_difference(found: torch.Tensor, wanted: torch.Tensor) -> int | None:
+    """The lowest index at which two flat tensors of one device differ."""
+    differs = found != wanted
+    return int(differs.int().argmax()) if bool(differs.any()) else None
+
+
+class Peers:
+    """A buffer on each GPU, and copies from one to another."""
+
+    def __init__(self, devices: Sequence[str], size_bytes: int, *, seed: int) -> None:
+        """Each GPU's source has words of its own, so that data from the wrong one is seen."""
+        import torch
+
+        self.size_bytes = size_bytes
+        self.sources: list[torch.Tensor] = []
+        self.targets: list[torch.Tensor] = []
+        for number, device in enumerate(devices):
+            generator = torch.Generator().manual_seed(seed + number)
+            words = torch.randint(1, 2**62, (size_bytes // 8,), generator=generator, dtype=torch.int64)
+            self.sources.append(words.to(device))
+            self.targets.append(torch.zeros_like(self.sources[-1]))
+
+    def copy(self, source: int, target: int) -> None:
+        """Queue a copy from one GPU's source to another's target."""
+        self.targets[target].copy_(self.sources[source], non_blocking=True)
+
+    def check(self, source: int, target: int) -> None:
+        """Compare what arrived with the source, by way of the host; then spoil it.
+
+        Raises:
+            WrongResultError: a word differs.
+        """
+        place = first_difference(self.targets[target].cpu(), self.sources[source].cpu())
+        if place is not None:
+            raise WrongResultError(
+                f"GPU {source} to GPU {target}: the word at byte {8 * place} of {self.size_bytes} arrived wrong; "
+                "PCIe access control (ACS) or the IOMMU may be in the way: turn them off for these devices"
+            )
+        self.targets[target].zero_()
+
+
+@contextlib.contextmanager
+def near(cpus: Sequence[int]) -> Iterator[bool]:
+    """Run on these CPUs, so that pages touched first lie in their memory; whether the system allowed it."""
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, cpus)
+    except (OSError, ValueError):
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def link_state(address: str | None, pci: Path = PCI) -> dict[str, object]:
+    """What a PCI device's link runs at now, and could; None where the kernel does not tell.
+
+    Idle links slow down: ask while a copy runs.
+    """
+    names = {
+        "link_speed": "current_link_speed",
+        "link_width": "current_link_width",
+        "link_speed_max": "max_link_speed",
+        "link_width_max": "max_link_width",
+    }
+    return {name: _attribute(pci / address / file) if address else None for name, file in names.items()}
+
+
+def _attribute(path: Path) -> str | int | None:
+    try:
+        text = path.read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdecimal() else text
+
+
+def link_under_load(link: HostLink, address: str | None, *, copies: int = 8, pci: Path = PCI) -> dict[str, object]:
+    """The link's state while copies are on their way."""
+    for _ in range(copies):
+        link.up()
+    state = link_state(address, pci)
+    link.wait()
+    return state
+
+
+def timed(copy: Callable[[], Any], wait: Callable[[], Any], now: Callable[[], float], calls: int) -> float:
+    """Seconds of the host for copies that are done when they return (pageable), and whatever was left of them."""
+    start = now()
+    for _ in range(calls):
+        copy()
+    wait()
+    return now() - start

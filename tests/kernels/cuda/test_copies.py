@@ -1,0 +1,155 @@
+"""Copies over the host's link and between GPUs, with torch's CPU for the GPU: checks, keys, link states, pairs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from kernels.benches import hostlink, peerlink
+from kernels.cuda import copies, products
+from kernels.cuda.copies import HostLink, Peers, link_state, near, timed
+from kernels.device import Device
+from kernels.spec import Case, Skip, WrongResultError
+from kernels.timing import EFFORT, HostTimer, measure
+from tests.kernels.devices import MIB, small_setting
+
+MINE = tuple(sorted(os.sched_getaffinity(0)))
+DEVICE = Device(kind="cuda", index=0, name="fake", cpus=MINE[:1], threads=1, memory_bytes=64 * MIB)
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's CPU stands for the GPU; nothing can be pinned for it."""
+    monkeypatch.setattr(products, "require_torch", lambda index: "cpu")
+    monkeypatch.setattr(hostlink, "SIZE_BYTES", MIB)
+
+    def unpinned(device: str, size_bytes: int, *, pinned: bool, seed: int) -> HostLink:
+        return HostLink(device, size_bytes, pinned=False, seed=seed)
+
+    monkeypatch.setattr(copies, "HostLink", unpinned)
+
+
+def test_every_way_is_measured_and_checked(gpu: None) -> None:
+    """Five figures; both ways at once count both; pageable copies are timed by the host."""
+    found = {}
+    for step in hostlink.on_cuda(small_setting(device=DEVICE)):
+        assert isinstance(step, Case)
+        (figure,) = measure(step, HostTimer(), EFFORT["cpu"], 0.05)
+        (variant,) = step.variants
+        found[figure.key] = (variant.work.bytes // MIB, variant.clock is not None, figure.context["pinned"])
+
+    assert found == {
+        "hostlink.h2d": (1, False, True),
+        "hostlink.d2h": (1, False, True),
+        "hostlink.both": (2, False, True),
+        "hostlink.h2d_pageable": (1, True, False),
+        "hostlink.d2h_pageable": (1, True, False),
+    }
+
+
+@pytest.mark.parametrize("key", hostlink.KEYS)
+def test_a_copy_that_did_nothing_is_caught(key: str, gpu: None) -> None:
+    """The check holds after a copy, and fails without one; only what is wanted is opened."""
+    (step,) = hostlink.on_cuda(small_setting(key, device=DEVICE))
+    assert isinstance(step, Case)
+    (variant,) = step.variants
+
+    variant.call()
+    variant.check()
+    with pytest.raises(WrongResultError, match="the word at byte 0 of 1048576 arrived wrong"):
+        variant.check()
+
+
+def test_a_single_flipped_bit_is_found_where_it_is() -> None:
+    """In word 77, on the way down."""
+    link = HostLink("cpu", 64 << 10, pinned=False, seed=1)
+    link.both()
+    link.host_target[77] ^= 1 << 40
+
+    with pytest.raises(WrongResultError, match="device to host: the word at byte 616"):
+        link.check(("up", "down"))
+
+
+def test_too_little_memory_skips_every_key(gpu: None) -> None:
+    """Three buffers of 1 MiB in a quarter of 8 MiB."""
+    device = Device(kind="cuda", index=0, name="fake", cpus=MINE, threads=1, memory_bytes=8 * MIB)
+    steps = list(hostlink.on_cuda(small_setting(device=device)))
+
+    assert [step.key for step in steps if isinstance(step, Skip)] == list(hostlink.KEYS)
+
+
+def test_the_process_stays_near_the_gpu_only_inside() -> None:
+    """Pinned to its CPUs, then as before; CPUs that are not ours are no error."""
+    with near(MINE[:1]) as bound:
+        assert bound
+        assert os.sched_getaffinity(0) == set(MINE[:1])
+    assert os.sched_getaffinity(0) == set(MINE)
+    with near((100_000,)) as bound:
+        assert not bound
+    assert os.sched_getaffinity(0) == set(MINE)
+
+
+def test_the_state_of_a_link_is_the_kernel_s(tmp_path: Path) -> None:
+    """Speed in its words, width as a number; what is not told is None, never 0."""
+    folder = tmp_path / "0000:0a:00.0"
+    folder.mkdir()
+    (folder / "current_link_speed").write_text("32.0 GT/s PCIe\n")
+    (folder / "current_link_width").write_text("16\n")
+
+    assert link_state("0000:0a:00.0", tmp_path) == {
+        "link_speed": "32.0 GT/s PCIe",
+        "link_width": 16,
+        "link_speed_max": None,
+        "link_width_max": None,
+    }
+    assert set(link_state(None, tmp_path).values()) == {None}
+
+
+def test_a_pageable_copy_s_time_includes_the_wait() -> None:
+    """Three copies of 2 s and a wait of 1 s: 7 s."""
+    clock = [0.0]
+
+    def passes(seconds: float) -> None:
+        clock[0] += seconds
+
+    assert timed(lambda: passes(2), lambda: passes(1), lambda: clock[0], 3) == 7
+
+
+def test_data_of_another_gpu_does_not_pass() -> None:
+    """Three GPUs; what should come from 0 came from 2."""
+    peers = Peers(["cpu"] * 3, 64 << 10, seed=1)
+    peers.copy(0, 1)
+    peers.check(0, 1)
+    peers.copy(2, 1)
+
+    with pytest.raises(WrongResultError, match="GPU 0 to GPU 1: the word at byte 0"):
+        peers.check(0, 1)
+
+
+def test_the_slowest_pair_is_the_figure() -> None:
+    """By its median; every ordered pair beside it, with those that have no direct way."""
+    rates = {(0, 1): [9.0, 10.0, 11.0], (1, 0): [7.0, 8.0, 30.0], (0, 2): [50.0]}
+    direct = [[True, True, False], [True, True, True], [True, True, True]]
+
+    found = peerlink.summary(rates, direct)
+
+    assert (found.samples, found.context["slowest"]) == ((7.0, 8.0, 30.0), "1-0")
+    assert found.context["pairs"] == {
+        "0-1": {"bytes_per_s": 10.0, "via_host": False},
+        "1-0": {"bytes_per_s": 8.0, "via_host": False},
+        "0-2": {"bytes_per_s": 50.0, "via_host": True},
+    }
+
+
+def test_one_gpu_has_no_peers_and_says_so(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A skip with its reason, and nothing for other keys."""
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    (step,) = peerlink.on_cuda(small_setting(device=DEVICE))
+
+    assert isinstance(step, Skip)
+    assert step.reason.startswith("one GPU")
+    assert list(peerlink.on_cuda(small_setting("nothing.else", device=DEVICE))) == []
