@@ -40,6 +40,7 @@ _TRUTHS: Mapping[str, Callable[[MarketNode], bool]] = {
     "held": lambda node: node.id > 0,
     "online": lambda node: node.online,
     "draining": lambda node: node.draining,
+    "retired": lambda node: node.standing is Standing.RETIRED,
     "shares_gpus": lambda node: node.shares_gpus,
     "admitted": lambda node: node.standing in (Standing.READY, Standing.DEGRADED),
 }

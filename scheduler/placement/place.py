@@ -75,7 +75,7 @@ class IndexPlacer:
             return Decision(node=None, reason=f"where: {error}")
         columns = self._index.live
         price_uh = self._price_uh(spec.resources)
-        held = columns.truths("held")
+        held = columns.truths("held") & ~columns.truths("retired")
         masks = filters(columns, spec, now_ms=now.unix_ms, price_uh=price_uh, query=query)
         fitting = np.logical_and.reduce([held, *(one.passes for one in masks)])
         situation = Situation(

@@ -50,7 +50,7 @@ class Situation:
     columns: Columns
     spec: JobSpec
     filters: tuple[Filter, ...]
-    held: Mask  #: nodes there are
+    held: Mask  #: nodes there are, without those that are gone for good
     price_uh: NDArray[np.int64]
     query: Query | None
     now_ms: int

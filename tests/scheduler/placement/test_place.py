@@ -313,6 +313,14 @@ def test_where_two_things_stand_in_every_node_s_way_no_miss_is_made_up() -> None
     assert decision.reason == "none of 1 node fits: 1 in other regions, 1 with too few CPUs"
 
 
+def test_a_node_that_is_gone_for_good_is_not_spoken_of() -> None:
+    """Neither counted nor promised: a retired node never qualifies again."""
+    index = market(cpu_node(1), replace(cpu_node(2), standing=Standing.RETIRED, online=False))
+
+    assert place(index, job(region="eu")).reason == "none of 1 node fits: 1 in other regions; 1 node in region us"
+    assert place(index, job()).why["nodes"] == 1
+
+
 def test_an_empty_market_says_so() -> None:
     """Nothing to count."""
     assert place(Index(), job()).reason == "no node has joined yet"
