@@ -10,6 +10,12 @@ from qualify import (
     rules_disk,
     rules_expected,
     rules_figures,
+    rules_gpu_claim,
+    rules_gpu_events,
+    rules_gpu_heat,
+    rules_gpu_link,
+    rules_gpu_memory,
+    rules_gpu_state,
     rules_memory,
     rules_network,
     rules_node,
@@ -34,6 +40,12 @@ CODES: dict[str, Rule] = {
         rules_disk,
         rules_network,
         rules_node,
+        rules_gpu_memory,
+        rules_gpu_events,
+        rules_gpu_link,
+        rules_gpu_heat,
+        rules_gpu_state,
+        rules_gpu_claim,
     )
     for rule in module.RULES
 }

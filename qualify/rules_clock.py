@@ -111,6 +111,8 @@ def clocksource_slow(evidence: Evidence) -> Iterator[Hit]:
 
 
 def _clocks(evidence: Evidence) -> list[float]:
+    if evidence.node.device_kind != "cpu":  # there they are a GPU's
+        return []
     found = (number(measurement.context, "clock_hz") for measurement in evidence.measurements.values())
     return [hz for hz in found if hz is not None]
 

@@ -69,6 +69,8 @@ def _history_severity(change: float | None, past: Baseline) -> Severity:
 
 def below_reference(evidence: Evidence) -> Iterator[Hit]:
     """Slower than any healthy part of its kind."""
+    if evidence.node.device_kind != "cpu":
+        return
     for dtype in DTYPES:
         measurement = evidence.measurements.get(f"matmul.{dtype}")
         if measurement is not None and measurement.value is not None:
@@ -143,6 +145,8 @@ def _above_latency(evidence: Evidence, measurement: Measurement, part: Part, lev
 
 def above_physics(evidence: Evidence) -> Iterator[Hit]:
     """Faster than the cores can be: the clock lies, or the work was not done."""
+    if evidence.node.device_kind != "cpu":
+        return
     fastest = max((hz for m in evidence.measurements.values() for hz in _clocks(m)), default=None)
     cpus = len(evidence.node.cpu.usable_cpus) or evidence.node.cpu.threads
     for dtype in DTYPES:

@@ -1,0 +1,66 @@
+"""Made traces of sound and of faulty GPUs through the fake NVML, the real reader and the real rules."""
+
+from __future__ import annotations
+
+import pytest
+
+from qualify import gates
+from tests.qualify import gpu_replay
+from tests.qualify.gpu_replay import FAULTY, HEALTHY, SKUS, Trace, evidence
+
+CLASSES = {"hopper", "ampere", "ada", "blackwell", "workstation", "consumer", "old", "mig", "passive", "laptop"}
+
+
+def _name(trace: Trace) -> str:
+    return str(trace["name"])
+
+
+@pytest.mark.parametrize("trace", FAULTY, ids=_name)
+def test_a_faulty_gpu_raises_its_code_and_no_other_failure_or_warning(trace: Trace) -> None:
+    """The codes a trace names, and nothing graver than a remark besides."""
+    found = gates.judge(evidence(trace))
+
+    assert {finding.code for finding in found} >= set(trace["expect"])
+    graver = {finding.code for finding in found if finding.severity != "info"}
+    assert graver <= {*trace["expect"], *trace.get("also", ())}
+    for finding in found:
+        if finding.code in trace["expect"]:
+            assert finding.text
+            assert finding.remedy
+            assert finding.evidence
+
+
+@pytest.mark.parametrize("trace", HEALTHY, ids=_name)
+def test_a_sound_gpu_raises_neither_failure_nor_warning(trace: Trace) -> None:
+    """Power caps, idle links, absent counters and cards without fans are no faults."""
+    found = gates.judge(evidence(trace))
+
+    assert [(finding.code, finding.text) for finding in found if finding.severity != "info"] == []
+
+
+def test_every_code_about_gpus_is_raised_by_a_trace() -> None:
+    """None is without a fault that it finds."""
+    codes = {code for code in gates.CODES if code.startswith("GPU_")}
+
+    assert codes == {code for trace in FAULTY for code in trace["expect"]} & codes
+
+
+def test_there_are_enough_codes_and_traces_of_every_class() -> None:
+    """40 codes, 40 faults, 20 sound machines, every class of boards among them, no name twice."""
+    assert sum(code.startswith("GPU_") for code in gates.CODES) >= 40
+    assert len(FAULTY) >= 40
+    assert len(HEALTHY) >= 20
+    assert {SKUS[trace["sku"]]["class"] for trace in HEALTHY} == CLASSES
+    names = [trace["name"] for trace in (*FAULTY, *HEALTHY)]
+    assert len(set(names)) == len(names)
+
+
+def test_the_replay_shows_what_the_trace_says() -> None:
+    """A healthy H100 under load, read back in SI units: the test bed itself is not empty."""
+    (trace,) = [one for one in gpu_replay.HEALTHY if one["name"] == "h100 x8 at its power limit"]
+
+    found = evidence(trace)
+
+    assert len(found.node.gpus) == 8
+    assert found.telemetry[3].gpus[7].reasons == {"sw_power_cap": 1.0}
+    assert found.telemetry[3].gpus[7].busy_ratio == 0.99
