@@ -32,6 +32,9 @@ class GpuClass:
     name: str
     compute_capability: str
     rates: Mapping[str, float]  #: data type -> operations per SM and cycle, dense; a fused multiply-add counts 2
+    most: Mapping[
+        str, float
+    ]  #: where sources disagree, or libraries may accumulate in 16 bits: ceilings are drawn from it
     source: str
 
 
@@ -85,7 +88,7 @@ class Peak:
 
     expected: float | None  #: None where the part has no such unit or link
     least: float | None  #: of the slowest board sold under the same name: limits are drawn from it
-    ceiling: float | None  #: whatever the library does: with 16-bit accumulation where that is faster and passes
+    ceiling: float | None  #: whatever the library does and whichever source is right
     basis: str  #: the formula with its figures, or why there is none
 
 
@@ -136,7 +139,7 @@ def peak(part: Part, quantity: str, clock_hz: float | None = None) -> Peak:
     if rate is None:  # a library may convert to a type that there are units for, and be no faster than those
         most, basis = part.sms * max(rates.values()) * hz, f"{part.name} has no units for {quantity}"
         return Peak(expected=None, least=None, ceiling=most, basis=basis)
-    fastest = max(rate, rates.get("fp8_half", rate)) if quantity == "fp8" else rate
+    fastest = max(rate, part.group.most.get(quantity, rate))
     return Peak(
         expected=part.sms * rate * hz,
         least=part.sms * rate * hz,
@@ -202,12 +205,18 @@ def parse(data: Mapping[str, Any]) -> tuple[Part, ...]:
 
 
 def _class(name: str, row: Mapping[str, Any]) -> GpuClass:
-    unknown = row["rates"].keys() - set(RATES)
+    rates, most = row["rates"], row.get("most", {})
+    unknown = (rates.keys() | most.keys()) - set(RATES)
     if unknown:
         raise GpuTableError(f"{name} has rates of unknown data types {sorted(unknown)}")
-    if not {"fp64", "fp32", "fp16", "int8"} <= row["rates"].keys():
+    if not {"fp64", "fp32", "fp16", "int8"} <= rates.keys():
         raise GpuTableError(f"{name} lacks a rate that every GPU has: fp64, fp32, fp16 or int8")
-    return GpuClass(name=name, **{**row, "rates": {dtype: float(rate) for dtype, rate in row["rates"].items()}})
+    known = {"rates": _floats(rates), "most": _floats(most)}
+    return GpuClass(name=name, **{**row, **known})
+
+
+def _floats(row: Mapping[str, Any]) -> dict[str, float]:
+    return {dtype: float(rate) for dtype, rate in row.items()}
 
 
 def _part(row: dict[str, Any], classes: Mapping[str, GpuClass], speeds: Mapping[str, float]) -> Part:
