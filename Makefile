@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 SOURCES := gridmark.py kernels qualify scheduler server reports tests
 
-.PHONY: up test lint bench bench-market clean
+.PHONY: up test lint bench bench-market gpu-test gpu-bench clean
 
 up: $(INSTALLED)
 	$(BIN)/gridmark up
@@ -27,6 +27,14 @@ bench: $(INSTALLED)
 # how fast the market is; writes reports/samples/bench-market.json
 bench-market: $(INSTALLED)
 	$(BIN)/python -m tests.bench.market
+
+# on a machine with an NVIDIA GPU (and cupy: pip install 'gridmark[cuda13]'); each ends with a table
+gpu-test: $(INSTALLED)
+	timeout 540 $(BIN)/pytest tests/gpu
+
+# our figures beside torch's own on the same GPU
+gpu-bench: $(INSTALLED)
+	timeout 540 $(BIN)/python -m tests.gpu
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,0 +1,51 @@
+"""The GPU under test, and a table of every figure at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from kernels.cuda import device as gpus
+from kernels.cuda.library import CupyGpu
+from kernels.device import Device
+from kernels.spec import UnsupportedError
+from kernels.timing import Figure
+
+FIGURES = pytest.StashKey[list[Figure]]()
+
+
+@pytest.fixture(scope="session")
+def device() -> Device:
+    """The first GPU, or every test is skipped with the reason."""
+    try:
+        return gpus.find()[0]
+    except UnsupportedError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def gpu(device: Device) -> CupyGpu:
+    """It, opened."""
+    return CupyGpu(device.index)
+
+
+@pytest.fixture
+def note(request: pytest.FixtureRequest) -> Callable[[Figure], None]:
+    """Keeps a figure for the table."""
+    return request.config.stash.setdefault(FIGURES, []).append
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """One line per figure."""
+    figures = config.stash.get(FIGURES, [])
+    if figures:
+        terminalreporter.section("figures")
+    for figure in figures:
+        middle = figure.summary.value
+        variant = str(figure.context.get("variant", ""))
+        at = "" if figure.at is None else f"{figure.at:g}"
+        terminalreporter.write_line(
+            f"{figure.key:24} {at:>12} {middle:14.6g} {figure.unit:7} n={len(figure.samples):<5} "
+            f"{'converged' if figure.converged else 'not converged':14} {variant}"
+        )
