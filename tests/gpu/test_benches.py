@@ -1,4 +1,4 @@
-"""Every benchmark on a real GPU: each key is measured or skipped with a reason, and its figure is one a GPU can have."""
+"""Every benchmark on a real GPU: each key measured or skipped with a reason, its figure one that a GPU can have."""
 
 from __future__ import annotations
 
