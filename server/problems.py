@@ -129,7 +129,8 @@ def faults_of(errors: Sequence[Mapping[str, object]], *, place: str = "") -> lis
         loc = error.get("loc", ())
         parts = [str(part) for part in loc] if isinstance(loc, tuple | list) else []
         at = ".".join([place, *parts] if place else parts)
-        found.append(Fault(printable(at)[:PLACE_CHARS], printable(str(error.get("msg", "is not valid")))))
+        text = str(error.get("msg", "is not valid")).removeprefix("Value error, ")
+        found.append(Fault(printable(at)[:PLACE_CHARS], printable(text)))
     return found
 
 

@@ -83,6 +83,17 @@ def _moment_ms(value: object) -> object:
     return value
 
 
+def _between(low: int, high: int, words: str) -> AfterValidator:
+    """Bounds that are told in the unit that was written, not in ours."""
+
+    def check(value: int) -> int:
+        if not low <= value <= high:
+            raise ValueError(f"must be {words}")
+        return value
+
+    return AfterValidator(check)
+
+
 def _schema(kind: str, low: float, high: float, pattern: str) -> WithJsonSchema:
     number = {"type": kind, "minimum": low, "maximum": high}
     return WithJsonSchema({"anyOf": [number, {"type": "string", "pattern": pattern, "maxLength": 40}]})
@@ -99,27 +110,30 @@ Region = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 Path = Annotated[str, Field(min_length=1, max_length=1024, pattern=_NO_NUL), AfterValidator(_inside)]
 Size = Annotated[
-    int, BeforeValidator(_size), Field(ge=0, le=1 << 50), _schema("integer", 0, 1 << 50, _SIZE_PATTERN)
+    int, BeforeValidator(_size), _between(0, 1 << 50, "0 B to 1024 TiB"), _schema("integer", 0, 1 << 50, _SIZE_PATTERN)
 ]  #: bytes, or "4 GB", "512 MiB"
 Duration = Annotated[
-    int, BeforeValidator(_duration), Field(ge=1, le=366 * 86400), _schema("integer", 1, 366 * 86400, _DURATION_PATTERN)
+    int,
+    BeforeValidator(_duration),
+    _between(1, 366 * 86400, "1 s to 366 d"),
+    _schema("integer", 1, 366 * 86400, _DURATION_PATTERN),
 ]  #: seconds, or "90s", "2h"
 PriceUh = Annotated[
     int,
     BeforeValidator(_price_uh),
-    Field(ge=0, le=10**12),
+    _between(0, 10**12, "0 to 1000000 $/h"),
     _schema("number", 0, 1_000_000, r"^[0-9]{1,5}(\.[0-9]{1,6})? ?\$/h$"),
 ]  #: $/h as a number, or "0.50 $/h"
 CpusMilli = Annotated[
     int,
     BeforeValidator(_cpus_milli),
-    Field(ge=1, le=4_096_000),
+    _between(1, 4_096_000, "0.001 to 4096 CPUs"),
     WithJsonSchema({"type": "number", "minimum": 0.001, "maximum": 4096}),
 ]  #: CPUs, in thousandths
 MomentMs = Annotated[
     int,
     BeforeValidator(_moment_ms),
-    Field(ge=0, le=TIME_MS_MAX),
+    _between(0, TIME_MS_MAX, "between the years 1970 and 9999"),
     WithJsonSchema(
         {
             "anyOf": [

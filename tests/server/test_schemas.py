@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from scheduler.records import Input, JobSpec, Resources, Work
 from server.app import DOCUMENTS
+from server.problems import faults_of
 from server.schemas import accounts, agent, base, job, nodes, offers, views
 from server.schemas.agent import SyncDocument
 from server.schemas.job import JobDocument
@@ -152,6 +153,24 @@ def test_every_field_arrives() -> None:
 def test_what_is_refused_is_named(document: dict[str, Any], at: str) -> None:
     """The place, not the value."""
     assert fault(**document) == at
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ({"resources": {"cpus": 5000}}, "must be 0.001 to 4096 CPUs"),
+        ({"resources": {"memory": "2048 TiB"}}, "must be 0 B to 1024 TiB"),
+        ({"max_duration": "400d"}, "must be 1 s to 366 d"),
+        ({"max_price": 2e6}, "must be 0 to 1000000 $/h"),
+        ({"deadline": 1e12}, "must be between the years 1970 and 9999"),
+    ],
+)
+def test_bounds_are_told_in_the_unit_that_was_written(document: dict[str, Any], said: str) -> None:
+    """Not in thousandths, bytes, millionths or milliseconds, which only we count in."""
+    with pytest.raises(ValidationError) as found:
+        JobDocument.model_validate({"command": ["true"], **document})
+
+    assert [fault.text for fault in faults_of(found.value.errors())] == [said]
 
 
 @pytest.mark.parametrize(
