@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 from qualify import nvml_health, nvml_load
 from qualify.gpu_records import GpuEvent, GpuHealth, GpuReading, GpuSettings, NvLink
 from qualify.nvml_ask import Asker, NvmlError, Questions
+from qualify.nvml_load import Detail
 from qualify.records import Gpu
 
 __all__ = ["DeviceMemory", "Library", "Nvml", "NvmlError", "PcieLink", "PowerLimits", "gpus", "open_nvml"]
@@ -94,8 +95,8 @@ class Nvml(Protocol):
 
     def nvlinks(self, index: int, refusals: list[NvmlError]) -> tuple[NvLink, ...] | None: ...
 
-    def reading(self, index: int, refusals: list[NvmlError]) -> GpuReading:
-        """What changes under load, quickly: it is asked 25 times a second."""
+    def reading(self, index: int, refusals: list[NvmlError], detail: Detail = "all") -> GpuReading:
+        """What changes under load."""
 
     def events(self, clock: Callable[[], float]) -> Events:
         """Subscribe to the driver's announcements; `clock` tells when each was heard."""
@@ -247,11 +248,11 @@ class Library:
         self._links[index] = found or ()
         return found
 
-    def reading(self, index: int, refusals: list[NvmlError]) -> GpuReading:
+    def reading(self, index: int, refusals: list[NvmlError], detail: Detail = "all") -> GpuReading:
         if index not in self._links:  # asked once: 18 questions are too many for every reading
             self.nvlinks(index, refusals)
         ask = Questions(self._asker, index, refusals)
-        return nvml_load.reading(ask, index, links=self._links[index])
+        return nvml_load.reading(ask, index, detail=detail, links=self._links[index])
 
     def events(self, clock: Callable[[], float]) -> Events:
         return nvml_load.Events(self._asker, self.count(), clock)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 from qualify.gpu_records import GpuEvent, GpuReading, NvLink
 from qualify.nvml_ask import Asker, NvmlError, Questions
 
+#: how much is asked: what changes by the millisecond; counters too; and the PCIe throughput, which blocks for 40 ms
+Detail = Literal["quick", "counters", "all"]
 #: why the clock is not higher, bit by bit (nvml.h, nvmlClocksEventReasons)
 REASONS = {
     0x001: "idle",
@@ -43,32 +46,40 @@ def reasons(bits: int) -> tuple[str, ...]:
     return tuple(REASONS.get(1 << bit, f"bit_{bit}") for bit in range(bits.bit_length()) if bits >> bit & 1)
 
 
-def reading(ask: Questions, index: int, *, links: tuple[NvLink, ...] = ()) -> GpuReading:
-    """All that changes under load; `links` are those whose errors are counted."""
+def reading(ask: Questions, index: int, *, detail: Detail = "all", links: tuple[NvLink, ...] = ()) -> GpuReading:
+    """What changes under load; `links` are those whose errors are counted."""
     nvml = ask.module
     bits = ask("CurrentClocksEventReasons")
     if bits is None:  # its name before R535
         bits = ask("CurrentClocksThrottleReasons")
-    use, memory = ask("UtilizationRates"), ask("MemoryInfo")
-    return GpuReading(
+    use = ask("UtilizationRates")
+    quick = GpuReading(
         index=index,
         sm_clock_hz=ask.number("ClockInfo", nvml.NVML_CLOCK_SM, scale=1e6),
         memory_clock_hz=ask.number("ClockInfo", nvml.NVML_CLOCK_MEM, scale=1e6),
         power_w=ask.number("PowerUsage", scale=1e-3),
         temperature_c=_temperature(ask),
-        memory_temperature_c=_field(ask, nvml.NVML_FI_DEV_MEMORY_TEMP),
-        margin_c=ask.number("MarginTemperature"),
         busy_ratio=None if use is None else use.gpu / 100,
         memory_busy_ratio=None if use is None else use.memory / 100,
-        memory_used_bytes=None if memory is None else memory.used,
         reasons=None if bits is None else dict.fromkeys(reasons(bits), 1.0),
+    )
+    if detail == "quick":
+        return quick
+    memory, blocking = ask("MemoryInfo"), detail == "all"
+    return replace(
+        quick,
+        memory_temperature_c=_field(ask, nvml.NVML_FI_DEV_MEMORY_TEMP),
+        margin_c=ask.number("MarginTemperature"),
+        memory_used_bytes=None if memory is None else memory.used,
         energy_j=ask.number("TotalEnergyConsumption", scale=1e-3),
         violations_s=_violations(ask),
         pcie_generation=ask("CurrPcieLinkGeneration"),
         pcie_width=ask("CurrPcieLinkWidth"),
         pcie_replays=ask("PcieReplayCounter"),
-        pcie_down_bytes_per_s=ask.number("PcieThroughput", nvml.NVML_PCIE_UTIL_RX_BYTES, scale=1e3),
-        pcie_up_bytes_per_s=ask.number("PcieThroughput", nvml.NVML_PCIE_UTIL_TX_BYTES, scale=1e3),
+        pcie_down_bytes_per_s=ask.number("PcieThroughput", nvml.NVML_PCIE_UTIL_RX_BYTES, scale=1e3)
+        if blocking
+        else None,
+        pcie_up_bytes_per_s=ask.number("PcieThroughput", nvml.NVML_PCIE_UTIL_TX_BYTES, scale=1e3) if blocking else None,
         ecc_uncorrected=ask("TotalEccErrors", nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC),
         nvlink_errors=_link_errors(ask, links),
     )

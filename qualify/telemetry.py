@@ -13,6 +13,7 @@ from qualify import cgroup, hardware, load
 from qualify.files import Files, number
 from qualify.load import CpuTime
 from qualify.records import Telemetry
+from qualify.telemetry_gpu import GpuSampler
 
 INTERVAL_S = 0.25
 CLOCKS_READ = 8  #: CPUs whose clock is read each time; each read may interrupt that CPU
@@ -70,14 +71,17 @@ class Sampler:
         clock: Callable[[], float] = time.monotonic,
         interval_s: float = INTERVAL_S,
         origin_s: float | None = None,
+        gpus: GpuSampler | None = None,
     ) -> None:
         """Ready to start.
 
         Args:
             read: the counters; those of this machine if None.
             origin_s: when the run began, in seconds of `clock`; now if None.
+            gpus: samples the GPUs meanwhile, faster; it is started and stopped with this one.
         """
         self.running: str | None = None  #: the bench that runs now
+        self.gpus = gpus
         self._read = Machine().read if read is None else read
         self._clock, self._interval_s = clock, interval_s
         self._origin_s = clock() if origin_s is None else origin_s
@@ -95,6 +99,8 @@ class Sampler:
         if self._thread is not None:
             raise RuntimeError("a sampler runs once")
         self._before = self._read()
+        if self.gpus is not None:
+            self.gpus.start()
         self._thread = threading.Thread(target=self._loop, name="telemetry", daemon=True)
         self._thread.start()
 
@@ -109,6 +115,8 @@ class Sampler:
             self._thread.join()
             if not self._taken or self._since_start_s() - self._taken[-1].at_s >= self._interval_s / 2:
                 self.take()
+            if self.gpus is not None:
+                self.gpus.stop()
         return tuple(self._taken)
 
     def take(self) -> None:
@@ -125,6 +133,7 @@ class Sampler:
                 temperature_c=now.temperature_c,
                 memory_used_bytes=now.memory_used_bytes,
                 throttled_ratio=_throttled(before.throttling, now.throttling),
+                gpus=self.gpus.drain() if self.gpus is not None else (),
             )
         )
         self._before = now
