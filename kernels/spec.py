@@ -163,6 +163,7 @@ class Bench:
     keys: Mapping[DeviceKind, tuple[str, ...]]  #: every key it can report on a device, headline first
     open: Mapping[DeviceKind, Callable[[Setting], Iterator[Step]]]
     waived: Mapping[DeviceKind, str] = field(default_factory=dict)  #: why a kind of device has no such figure
+    quiet: bool = False  #: it measures latencies: nobody may ask the GPU anything meanwhile, not even for telemetry
     needs: tuple[str, ...] = ()  #: import names it loads when opened ("torch", "numba")
     seconds: Mapping[Profile, float] = field(default_factory=dict)  #: budget asked for, per profile; absent = not run
     startup_s: float = 1.0  #: wall seconds before the first sample when caches are warm: imports, compilation, data

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from qualify import (
     rules_clock,
@@ -27,6 +27,8 @@ from qualify.trial import combine
 
 __all__ = ["CODES", "Evidence", "combine", "doubtful", "judge", "table", "verdict"]
 
+#: rules that speak of a node only when it is its GPUs that are measured
+OF_GPUS = (rules_gpu_memory, rules_gpu_events, rules_gpu_link, rules_gpu_heat, rules_gpu_state, rules_gpu_claim)
 #: every rule, by code
 CODES: dict[str, Rule] = {
     rule.code: rule
@@ -40,15 +42,11 @@ CODES: dict[str, Rule] = {
         rules_disk,
         rules_network,
         rules_node,
-        rules_gpu_memory,
-        rules_gpu_events,
-        rules_gpu_link,
-        rules_gpu_heat,
-        rules_gpu_state,
-        rules_gpu_claim,
+        *OF_GPUS,
     )
     for rule in module.RULES
 }
+GPU_CODES = frozenset(rule.code for module in OF_GPUS for rule in module.RULES)
 
 #: findings that leave nothing to be said of the machine, whatever their severity
 UNTRUSTED = frozenset({"TIMER_DISAGREES", "PARTIAL_RUN"})
@@ -56,13 +54,13 @@ UNTRUSTED = frozenset({"TIMER_DISAGREES", "PARTIAL_RUN"})
 
 def judge(evidence: Evidence) -> tuple[Finding, ...]:
     """Everything a supplier should know or mend, worst first."""
-    found = [finding for rule in CODES.values() for finding in rule.findings(evidence)]
+    found = [finding for rule in _rules(evidence) for finding in rule.findings(evidence)]
     return tuple(sorted(found, key=lambda finding: (RANK[finding.severity], finding.code, finding.key or "")))
 
 
 def doubtful(evidence: Evidence) -> frozenset[str]:
     """The keys that another attempt would decide: a limit was missed or barely met, and no two attempts agree yet."""
-    return frozenset(key for rule in CODES.values() for key in rule.doubtful(evidence))
+    return frozenset(key for rule in _rules(evidence) for key in rule.doubtful(evidence))
 
 
 def verdict(
@@ -89,6 +87,11 @@ def verdict(
     warnings = sum(finding.severity == "warning" for finding in findings)
     measured = sum(measurements[key].status == "ok" for key in required)
     return "qualified", (f"{measured} of {len(required)} planned figures measured, {_told(warnings)}",)
+
+
+def _rules(evidence: Evidence) -> Iterator[Rule]:
+    measures_gpus = evidence.node.device_kind == "cuda"
+    return (rule for code, rule in CODES.items() if measures_gpus or code not in GPU_CODES)
 
 
 def _missed(measurements: Mapping[str, Measurement], required: frozenset[str]) -> list[str]:

@@ -148,6 +148,8 @@ class _Run:
             partial=partial,
             claim=request.claim,
             telemetry=telemetry,
+            gpus_after=evidence.gpus_after,
+            gpu_events=evidence.gpu_events,
             options=request.options,
         )
 
@@ -166,11 +168,13 @@ class _Run:
         )
 
     def _evidence(self, telemetry: tuple[Telemetry, ...]) -> gates.Evidence:
-        request = self._request
+        request, gpus = self._request, self._sampler.gpus
         return gates.Evidence(
             node=request.node,
             measurements=self._found,
             telemetry=telemetry,
+            gpus_after=gpus.after if gpus and telemetry else (),
+            gpu_events=tuple(gpus.events) if gpus and telemetry else (),
             claim=request.claim,
             history=request.history,
             profile=self._plan.profile,
@@ -190,6 +194,7 @@ class _Run:
         until = time.monotonic() + seconds
         collected = Collected(bench, lambda: time.monotonic() - request.started_s)
         self._sampler.running = bench.name
+        self._hush(bench.quiet)
         left = slot.keys
         try:
             while left:
@@ -207,7 +212,12 @@ class _Run:
             raise
         finally:
             self._sampler.running = None
+            self._hush(False)
         return measurements_of(collected, slot.keys)
+
+    def _hush(self, is_quiet: bool) -> None:
+        if self._sampler.gpus is not None:
+            self._sampler.gpus.is_quiet = is_quiet
 
     def _run_child(
         self, slot: Slot, keys: tuple[str, ...], seconds: float, collected: Collected, planned_s: float

@@ -11,10 +11,11 @@ from pathlib import Path
 from kernels import benches as bench_folder
 from kernels import device as devices
 from kernels.spec import Profile, UnsupportedError
-from qualify import history, plan, quantities, reference, registry, run
+from qualify import history, nvml, plan, quantities, reference, registry, run
 from qualify.probe import probe
-from qualify.records import Report
+from qualify.records import Node, Report
 from qualify.telemetry import Sampler
+from qualify.telemetry_gpu import GpuSampler
 
 #: earlier reports of this node that drift is judged against
 HISTORY = 20
@@ -79,7 +80,7 @@ class Session:
             raise SessionError(str(error), 3) from error
         self._check_peer()
         self._check_workdir()
-        node = probe(workdir=options.workdir)
+        node = probe(workdir=options.workdir, device_kind=device.kind)
         request = run.Request(
             node=node,
             started_unix_s=now_unix_s,
@@ -102,7 +103,8 @@ class Session:
             command=run.CHILD,
             on_event=on_event,
         )
-        return run.qualify(planned, request, Sampler(origin_s=started_s))
+        gpus = _gpu_sampler(node, started_s) if device.kind == "cuda" else None
+        return run.qualify(planned, request, Sampler(origin_s=started_s, gpus=gpus))
 
     def keep(self, report: Report) -> Path:
         """Keep `report` among this node's reports.
@@ -126,3 +128,11 @@ class Session:
             raise SessionError(f"--workdir wants a folder, found none at {str(where)!r}", 3)
         if not os.access(where, os.W_OK | os.X_OK):
             raise SessionError(f"--workdir cannot be written: {str(where)!r}; choose another", 3)
+
+
+def _gpu_sampler(node: Node, origin_s: float) -> GpuSampler | None:
+    """A sampler of the node's GPUs; None where they cannot be asked any more."""
+    try:
+        return GpuSampler(nvml.open_nvml(), len(node.gpus), origin_s=origin_s)
+    except nvml.NvmlError:
+        return None

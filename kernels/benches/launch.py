@@ -133,6 +133,7 @@ BENCH = Bench(
     open={"cpu": on_cpu, "cuda": on_cuda},
     needs=("torch", "numba"),
     seconds={"quick": 2.0, "standard": 5.0, "deep": 10.0},
+    quiet=True,
     startup_s=2.5,
     shares=SHARES,
 )

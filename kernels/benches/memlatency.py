@@ -143,6 +143,7 @@ BENCH = Bench(
     open={"cpu": on_cpu, "cuda": on_cuda},
     needs=("numpy", "numba"),
     seconds={"quick": 5.0, "standard": 15.0, "deep": 30.0},
+    quiet=True,
     startup_s=1.0,
     shares=SHARES,
 )

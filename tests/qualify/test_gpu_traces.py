@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from qualify import gates
@@ -64,3 +66,12 @@ def test_the_replay_shows_what_the_trace_says() -> None:
     assert len(found.node.gpus) == 8
     assert found.telemetry[3].gpus[7].reasons == {"sw_power_cap": 1.0}
     assert found.telemetry[3].gpus[7].busy_ratio == 0.99
+
+
+def test_a_node_measured_on_its_cpu_is_not_judged_by_its_gpus() -> None:
+    """The same broken GPU, beside a CPU that is for rent."""
+    found = evidence(FAULTY[0])
+    beside = dataclasses.replace(found, node=dataclasses.replace(found.node, device_kind="cpu"), measurements={})
+
+    assert any(finding.code.startswith("GPU_") for finding in gates.judge(found))
+    assert not any(finding.code.startswith("GPU_") for finding in gates.judge(beside))
