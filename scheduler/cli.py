@@ -81,7 +81,7 @@ def join(
     folder = data_folder(data)
     offer = joining.Offer(name=name, price_uh=price_uh, region=region, shares_gpus=share_gpus, process=allow_process)
     try:
-        names = joining.offered(os.environ, folder, process=allow_process)
+        names = joining.offered(os.environ, folder, process=allow_process, say=_say)
         kept = asyncio.run(
             joining.enrol(
                 url,

@@ -281,8 +281,9 @@ class Agent:
             return True
         if wish.assignment is None or wish.token in self._gone:
             return False
-        if self._qualifying is not None:
-            self._qualifying.cancel()  # work has come
+        if self._qualifying is not None and not self._qualifying.cancelling():
+            self._qualifying.cancel()
+            self._config.say("the measurement was put off: work has come")
         folder = self._folder / "attempts" / str(wish.token)
         attempt = Attempt(wish.token, wish.assignment, folder, self._around)
         self._attempts[wish.token] = attempt
@@ -319,7 +320,7 @@ class Agent:
         except (qualification.QualificationError, UnreachableError, RefusedError, OSError) as error:
             self._config.say(f"not measured: {error}")
         except asyncio.CancelledError:
-            self._config.say("the measurement was put off: work has come")
+            pass  # for work, or because we are told to stop
         finally:
             self._qualifying = None
             self._changed.set()

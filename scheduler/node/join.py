@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,8 +31,10 @@ class Offer:
     process: bool = False  #: whether jobs may be commands of the node itself, not only containers
 
 
-def offered(environment: Mapping[str, str], data: Path, *, process: bool) -> tuple[str, ...]:
-    """The executors that this node can offer and its owner allows.
+def offered(
+    environment: Mapping[str, str], data: Path, *, process: bool, say: Callable[[str], None] = lambda _: None
+) -> tuple[str, ...]:
+    """The executors that this node can offer and its owner allows; `say` hears which others it cannot, and why.
 
     Raises:
         JoinError: none; says why for each.
@@ -49,6 +51,8 @@ def offered(environment: Mapping[str, str], data: Path, *, process: bool) -> tup
             reasons.append(f"{name}: {reason}")
     if not names:
         raise JoinError(f"this node has nothing to run jobs with ({'; '.join(reasons)})")
+    for one in reasons:
+        say(f"not on offer: {one}")
     return tuple(names)
 
 

@@ -408,6 +408,20 @@ def test_a_node_is_measured_when_it_is_asked_and_idle(tmp_path: Path) -> None:
     run(story)
 
 
+def test_an_agent_that_stops_does_not_speak_of_work(tmp_path: Path) -> None:
+    """Its measurement ends with it, for no other reason."""
+
+    async def story() -> None:
+        server = FakeServer(qualify=True)
+        argv = (sys.executable, "-c", "import time; time.sleep(60)")
+        async with agent(tmp_path, server, qualify=argv) as served:
+            await server.until(lambda: bool(server.syncs) and server.syncs[-1].qualifying)
+
+        assert served.said == []
+
+    run(story)
+
+
 def test_a_measurement_gives_way_to_work(tmp_path: Path) -> None:
     """Its processes are gone, whatever they make of SIGTERM."""
     pids = tmp_path / "pids"

@@ -85,7 +85,9 @@ def test_a_node_with_nothing_to_offer_says_why(tmp_path: Path) -> None:
         offered(environment, tmp_path, process=False)
     assert "container: no answer at" in str(caught.value)
     assert "process: not allowed; --allow-process allows it" in str(caught.value)
-    assert offered(environment, tmp_path, process=True) == ("process",)
+    said: list[str] = []
+    assert offered(environment, tmp_path, process=True, say=said.append) == ("process",)
+    assert [one.partition(" at ")[0] for one in said] == ["not on offer: container: no answer"]
 
 
 @pytest.mark.parametrize(
