@@ -86,9 +86,9 @@ class CupyGpu:
     def __init__(self, index: int) -> None:
         self._cupy = cupy()
         self._cupy.cuda.Device(index).use()
-        attributes = self._cupy.cuda.Device(index).attributes
-        self.sms = int(attributes["MultiProcessorCount"])
-        self.l2_bytes = int(attributes["L2CacheSize"])
+        about = self._cupy.cuda.runtime.getDeviceProperties(index)
+        self.sms = int(about["multiProcessorCount"])
+        self.l2_bytes = int(about["l2CacheSize"])
         self._modules: dict[str, Any] = {}
 
     def free_bytes(self) -> int:
@@ -123,8 +123,7 @@ class CupyGpu:
             for _ in range(nodes):
                 call()
             captured = stream.end_capture()
-        replay: Callable[[], object] = captured.launch
-        return replay
+        return partial(captured.launch)
 
     def synchronize(self) -> None:
         self._cupy.cuda.runtime.deviceSynchronize()

@@ -10,13 +10,14 @@ import pytest
 
 import kernels.cuda
 from kernels.cuda.library import source_of
+from tests.kernels.cuda import nvrtc
 from tests.kernels.cuda.emulated import SOURCES, kernels_in
 
 #: Volta, Turing, A100, the RTX 30s, the RTX 40s and L40, H100, B200, the RTX 50s
 ARCHITECTURES = (70, 75, 80, 86, 89, 90, 100, 120)
 
 
-def nvcc() -> str:
+def cuda_compiler() -> str:
     """CUDA's compiler, or the test is skipped."""
     found = shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
     if not found:
@@ -34,7 +35,7 @@ def test_every_source_is_known_to_the_tests() -> None:
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_sources_compile_without_a_warning(architecture: int, tmp_path: Path) -> None:
     """By nvcc, to machine code of that architecture."""
-    compiler = nvcc()
+    compiler = cuda_compiler()
     offered = subprocess.run([compiler, "--list-gpu-code"], capture_output=True, text=True, check=True).stdout.split()
     if f"sm_{architecture}" not in offered:
         pytest.skip(f"this nvcc has no sm_{architecture}, only {' '.join(offered)}")
@@ -52,6 +53,26 @@ def test_sources_compile_without_a_warning(architecture: int, tmp_path: Path) ->
     )
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_sources_compile_as_cupy_compiles_them(architecture: int) -> None:
+    """By NVRTC, each by itself and without a header, to machine code."""
+    offered = nvrtc.offered()
+    if architecture not in offered:
+        pytest.skip(f"this NVRTC has no sm_{architecture}, only {offered}")
+    for name in SOURCES:
+        size_bytes, log = nvrtc.compiled(source_of(name), architecture)
+        assert size_bytes > 0, log
+        assert not log.strip("\0\n ")
+
+
+def test_a_source_that_is_wrong_does_not_compile() -> None:
+    """The compiler's word is looked at: a kernel that names nothing gives no code."""
+    size_bytes, log = nvrtc.compiled('extern "C" __global__ void bad() { nothing(); }', 80)
+
+    assert size_bytes == 0
+    assert "nothing" in log
 
 
 @pytest.mark.parametrize("name", SOURCES)
