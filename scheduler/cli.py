@@ -94,6 +94,8 @@ def join(
             )
         )
     except RefusedError as error:
+        if error.status == 401:
+            _fail(f"{error}; --token takes a supplier's, which `gridmark account add NAME --role supplier` makes")
         _fail(str(error), EXIT_OF_STATUS.get(error.status, 3))
     except (RemoteError, IdentityError, joining.JoinError) as error:
         _fail(str(error))

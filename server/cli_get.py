@@ -10,10 +10,10 @@ from urllib.parse import quote
 
 import click
 
-from server.cli_shared import connect, fail, guarded, print_json, printing, say
+from server.cli_shared import NUMBER_MAX, connect, fail, guarded, print_json, printing, say
 from server.client import Client, ClientError, Json
 
-JOB = click.IntRange(min=1)
+JOB = click.IntRange(1, NUMBER_MAX)
 
 
 class ArtifactError(ClientError):

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import click
 
 from server.cli_run import attend, show
-from server.cli_shared import connect, guarded, pages, print_json, printing, say, worded
+from server.cli_shared import NUMBER_MAX, connect, guarded, pages, print_json, printing, say, worded
 from server.client import Json, ProblemError
 from server.client_follow import STREAMS, Place, so_far
 
-JOB = click.IntRange(min=1)
+JOB = click.IntRange(1, NUMBER_MAX)
 WAITING = "queued,backoff,active"
 
 

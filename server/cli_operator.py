@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 
 import click
 
-from server.cli_shared import Duration, connect, guarded, pages, print_json, printing, say, worded
+from server.cli_shared import NUMBER_MAX, Duration, connect, guarded, pages, print_json, printing, say, worded
 from server.client import Client, Json, ProblemError
 
-NODE = click.IntRange(min=1)
+NODE = click.IntRange(1, NUMBER_MAX)
 
 
 @click.command()

@@ -10,10 +10,10 @@ import click
 
 from reports import units
 from server import client_settings
-from server.cli_shared import connect, fail, guarded, pages, print_json, printing, say
+from server.cli_shared import NUMBER_MAX, connect, fail, guarded, pages, print_json, printing, say
 from server.client import Json
 
-NUMBER = click.IntRange(min=1)
+NUMBER = click.IntRange(1, NUMBER_MAX)
 
 
 @click.command()

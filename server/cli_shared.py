@@ -17,6 +17,8 @@ from server.client import Client, ClientError, Json, ProblemError
 
 P = ParamSpec("P")
 
+#: of jobs, nodes and accounts; what JSON's readers keep exact
+NUMBER_MAX = 2**53 - 1
 #: HTTP status of a refusal -> exit code; others are 3
 EXIT_OF_STATUS = {400: 2, 413: 2, 422: 2, 403: 1, 404: 1, 409: 1}
 

@@ -212,3 +212,13 @@ def test_json_is_one_document(fake: FakeMarket) -> None:
     fake.on("GET /v1/jobs/7/events", page({"seq": 1}))
 
     assert json.loads(call(fake, "job", "7", "--json").stdout) == {**JOB, "events": [{"seq": 1}]}
+
+
+@pytest.mark.parametrize("verb", ["job", "logs", "cancel", "get", "node", "drain"])
+def test_a_number_that_nothing_can_have_is_a_usage_error(fake: FakeMarket, verb: str) -> None:
+    """Numbers end at 2^53 - 1 = 9007199254740991; the server is not asked."""
+    done = call(fake, verb, "9007199254740992")
+
+    assert done.exit_code == 2
+    assert "is not in the range 1<=x<=9007199254740991" in done.stderr
+    assert fake.asked == []

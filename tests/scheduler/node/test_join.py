@@ -113,6 +113,20 @@ def test_what_goes_wrong_is_one_sentence(tmp_path: Path, arguments: list[str], c
     assert "Traceback" not in done.output
 
 
+def test_a_token_that_is_nobody_s_is_told_where_one_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server's word alone would not say what to do."""
+
+    async def enrol(*_: object, **__: object) -> None:
+        raise RefusedError(401, "unauthorised", "the token is no account's", {})
+
+    monkeypatch.setattr(join, "enrol", enrol)
+
+    done = CliRunner().invoke(cli.join, ["http://x", "--token", "t", "--allow-process", "--data", str(tmp_path)])
+
+    assert done.exit_code == 3
+    assert "the token is no account's; --token takes a supplier's" in done.output
+
+
 def test_an_agent_that_cannot_serve_says_so(tmp_path: Path) -> None:
     """Not enrolled; or no folder that can be one."""
     (tmp_path / "file").write_text("")
