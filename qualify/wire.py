@@ -101,7 +101,8 @@ def decode_task(line: bytes) -> Task:
     """The task a parent wrote on the child's stdin."""
     fields = json.loads(line)
     device = fields.pop("device")
-    device["cpus"] = tuple(device["cpus"])
+    for name in ("cpus", "capability"):
+        device[name] = None if device[name] is None else tuple(device[name])
     return Task(**{**fields, "device": Device(**device), "only": tuple(fields["only"])})
 
 

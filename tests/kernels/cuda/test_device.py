@@ -13,6 +13,7 @@ from kernels import device as devices
 from kernels.cuda import device as gpus
 from kernels.device import Device
 from kernels.spec import UnsupportedError
+from qualify import wire
 
 
 @dataclass
@@ -126,3 +127,11 @@ def test_auto_is_the_cpu_where_no_gpu_can_be_used(monkeypatch: pytest.MonkeyPatc
     assert devices.pick("auto")[0].kind == "cpu"
     with pytest.raises(UnsupportedError, match="no GPU"):
         devices.pick("cuda")
+
+
+def test_a_gpu_crosses_the_process_border_whole() -> None:
+    """What the child is told is what the parent found."""
+    (first,) = found(FakeRuntime())
+    task = wire.Task(bench="memory", device=first, profile="quick", seconds=5.0, seed=1, only=(), workdir="/tmp")
+
+    assert wire.decode_task(wire.encode(task)) == task
