@@ -146,7 +146,8 @@ def _after_crash(ending: Ending, random: Callable[[], float]) -> Next:
         reason = f"exit code {ending.exit_code} on {ending.same_crash_nodes} different nodes: it looks like the program"
         return Next(state=JobState.FAILED, reason=reason)
     if not ending.recovers and ending.retries_used >= ending.retries_allowed:
-        return Next(state=JobState.FAILED, reason=f"exit code {ending.exit_code}")
+        why = f": {ending.reason}" if ending.reason else ""  # the node knows more, such as that its memory ran out
+        return Next(state=JobState.FAILED, reason=f"exit code {ending.exit_code}{why}")
     delay_ms = _backoff_ms(ending.retries_used, random)
     reason = f"exit code {ending.exit_code}, to be tried again"
     return Next(state=JobState.BACKOFF, delay_ms=delay_ms, uses_retry=True, reason=reason)

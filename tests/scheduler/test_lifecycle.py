@@ -98,6 +98,13 @@ def test_a_crash_is_tried_again_while_retries_are_left() -> None:
     assert (last.state, last.reason) == (JobState.FAILED, "exit code 7")
 
 
+def test_a_job_s_end_says_what_the_node_knows_of_it() -> None:
+    """Exit code 137 alone would not tell the renter that memory was short."""
+    end = follows(AttemptState.APP_FAILED, exit_code=137, retries_used=1, reason="the kernel ended it")
+
+    assert (end.state, end.reason) == (JobState.FAILED, "exit code 137: the kernel ended it")
+
+
 def test_an_exit_code_that_the_job_recovers_from_needs_no_retry() -> None:
     """The renter asked for it."""
     assert follows(AttemptState.APP_FAILED, exit_code=9, recovers=True, retries_allowed=0).state is JobState.BACKOFF
