@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from typing import IO, Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
+from server.client_words import reason_of, without_tls
+
 Json = dict[str, Any]
 T = TypeVar("T")
 
@@ -300,7 +302,7 @@ class Client:
         try:
             connection.connect()
         except OSError as error:
-            if sentence := _without_tls(self.server, error):
+            if sentence := without_tls(self.server, error):
                 raise UnreachableError(sentence) from error
             raise
 
@@ -334,30 +336,3 @@ def problem_of(status: int, content: bytes, retry_after: str | None = None) -> C
         problem = {"title": f"HTTP status {status} from something that is no gridmark server: {text}"}
     seconds = float(retry_after) if retry_after and retry_after.isascii() and retry_after.isdigit() else 0.0
     return ProblemError(status, problem, retry_after_s=min(seconds, RETRY_AFTER_LONGEST_S))
-
-
-def _without_tls(server: str, error: OSError) -> str:
-    """Why no TLS connection came about, and what to do; empty where TLS is not the reason."""
-    import ssl  # here and not above: http.client has loaded it where the address is https
-
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return (
-            f"the certificate of {server} is not to be believed ({error.verify_message}); "
-            "where it is right, name the file of its authority in SSL_CERT_FILE"
-        )
-    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-        return ""  # it went away in the middle
-    if isinstance(error, ssl.SSLError):
-        return f"{server} speaks no TLS ({error.reason or error}); is its address http://?"
-    return ""
-
-
-def reason_of(error: BaseException) -> str:
-    """What went wrong with a connection, in a few words."""
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    if isinstance(error, http.client.RemoteDisconnected):
-        return "it hung up without an answer"
-    if isinstance(error, OSError):
-        return error.strerror or str(error) or type(error).__name__
-    return str(error) or type(error).__name__

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
-from server.client import BUSY, Client, Json, ProblemError, UnreachableError, reason_of, with_query
+from server.client import BUSY, Client, Json, ProblemError, UnreachableError, with_query
+from server.client_words import reason_of
 
 Stream = Literal["out", "err"]
 
