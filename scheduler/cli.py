@@ -47,7 +47,7 @@ _data = click.option(
 @click.argument("url")
 @click.option("--token", required=True, envvar="GRIDMARK_TOKEN", help="Of your supplier's account. [$GRIDMARK_TOKEN]")
 @click.option("--price", "price_uh", type=Price(), default="0.10", show_default=True, help="Of the whole node, $/h.")
-@click.option("--name", default=platform.node() or "node", help="What people see. [this host's name]")
+@click.option("--name", default=lambda: node_name(platform.node()), help="What people see. [this host's name]")
 @click.option("--region", default="", help="Where the node stands, such as eu-north.")
 @click.option(
     "--allow-process", is_flag=True, help="Also run jobs as commands of this machine, not only in containers."
@@ -119,6 +119,12 @@ def agent(data: Path | None) -> None:
     Example: gridmark agent --data /var/lib/gridmark
     """
     _serve(data_folder(data))
+
+
+def node_name(host: str) -> str:
+    """A host's name as far as a node's may be such."""
+    kept = "".join(char if char.isascii() and (char.isalnum() or char in "._-") else "-" for char in host)
+    return kept.lstrip("._-")[:100] or "node"
 
 
 def data_folder(chosen: Path | None) -> Path:

@@ -43,6 +43,7 @@ def up(data: Path | None, port: int, price: float, name: str | None, device: str
 
     Example: gridmark up
     """
+    from scheduler.cli import node_name
     from scheduler.store.errors import StoreError
     from server.serving import ServingError
     from server.settings import SettingsError
@@ -53,7 +54,7 @@ def up(data: Path | None, port: int, price: float, name: str | None, device: str
         data=(data or client_settings.data_folder(os.environ)).absolute(),
         port=port,
         price_uh=round(price * 1_000_000),
-        name=name or _host_name(),
+        name=name or node_name(socket.gethostname()),
         device=device,
     )
     command = "gridmark run" if data is None else f"GRIDMARK_DATA={shlex.quote(str(wishes.data))} gridmark run"
@@ -93,14 +94,6 @@ def _announce(ready: Ready, command: str, *, as_json: bool) -> None:
         say(f"it takes no jobs: {units.plain(node.why)}; `gridmark node {node.id}` says more")
         say(f"it is measured again {again}, or as soon as `gridmark due --within 1d --run` asks for it")
     say(f"in another terminal: {command} -- echo hello")
-
-
-def _host_name() -> str:
-    """The host's name as far as a node's may be such."""
-    kept = "".join(
-        char if char.isascii() and (char.isalnum() or char in "._-") else "-" for char in socket.gethostname()
-    )
-    return kept.lstrip("._-")[:100] or "node"
 
 
 @click.command()

@@ -143,6 +143,15 @@ def test_prices_are_exact(text: str, micro: int) -> None:
     assert cli.Price().convert(text, None, None) == micro
 
 
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [("gpu-7.rack_2", "gpu-7.rack_2"), ("größe 1", "gr--e-1"), ("_x", "x"), ("…", "node"), ("", "node")],
+)
+def test_a_host_s_name_becomes_a_node_s(host: str, name: str) -> None:
+    """Whatever the host is called, the server takes the name that is told unless another is given."""
+    assert cli.node_name(host) == name
+
+
 def test_a_server_s_answer_is_not_believed_blindly(tmp_path: Path) -> None:
     """Another program may listen there."""
 
