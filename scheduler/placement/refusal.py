@@ -66,7 +66,7 @@ def reason(situation: Situation) -> str:
     """One sentence: what stops the job, and the nearest miss."""
     total = int(np.count_nonzero(situation.held))
     if not total:
-        return "no node has joined yet"
+        return "there is no node on the market"
     counts = sorted(rejected(situation).items(), key=lambda item: -item[1])
     said = ", ".join(f"{count} {_says(name, situation.spec)}" for name, count in counts)
     near = nearest_miss(situation)

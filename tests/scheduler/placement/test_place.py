@@ -323,7 +323,7 @@ def test_a_node_that_is_gone_for_good_is_not_spoken_of() -> None:
 
 def test_an_empty_market_says_so() -> None:
     """Nothing to count."""
-    assert place(Index(), job()).reason == "no node has joined yet"
+    assert place(Index(), job()).reason == "there is no node on the market"
 
 
 ODD = Capacity(cpu_milli=7777, memory_bytes=12_345_678_901)
