@@ -63,7 +63,8 @@ def test_a_soak_ends_in_time_and_checks_what_it_multiplied(operands: products.Op
     soak = stress._soak(operands, "numpy", began + 0.2)
     lasted_s = time.perf_counter() - began
 
-    assert 0.2 <= lasted_s < 2.0
+    assert lasted_s >= 0.2
+    assert all(end < 0.2 for end in soak.ends_s[:-1])  # the last product was begun in time, however long it took
     assert len(soak.rates) == len(soak.ends_s) > 1
     assert soak.ends_s == sorted(soak.ends_s)
     assert len(soak.clocks_hz) == len(soak.marks_s) == 1
