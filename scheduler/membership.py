@@ -9,7 +9,7 @@ from scheduler.desk import Desk, Refused
 from scheduler.events import Kind
 from scheduler.lifecycle import Standing
 from scheduler.outcome import lose
-from scheduler.records import MarketNode
+from scheduler.records import MarketNode, NodeFigure, ReportEntry
 
 if TYPE_CHECKING:
     from scheduler.market.listing import ReportSummary
@@ -78,9 +78,20 @@ def check_epoch(node: MarketNode, epoch: int) -> None:
         raise Refused("stale_epoch", f"node {node.id} is in epoch {node.epoch}, this speaks for epoch {epoch}")
 
 
+def check_machine(node: MarketNode, machine: str) -> None:
+    """Refuse what is said of another machine than the node's earlier reports were of.
+
+    Raises:
+        Refused: it is another one.
+    """
+    if node.machine and machine != node.machine:
+        raise Refused("conflict", "the report is another machine's; a machine that changed its parts joins anew")
+
+
 def accept_report(desk: Desk, node: int, summary: ReportSummary, now: Now) -> MarketNode:
-    """Take over what a report says of its node."""
+    """Take over what a report says of its node, and keep its figures."""
     found = desk.node(node)
+    check_machine(found, summary.machine)
     if found.standing is Standing.RETIRED:
         raise Refused("conflict", f"node {node} is retired; enrol it again first")
     if summary.partial:
@@ -103,6 +114,7 @@ def accept_report(desk: Desk, node: int, summary: ReportSummary, now: Now) -> Ma
         why=why,
         machine=summary.machine,
     )
+    _remember(desk, node, summary)
     return desk.book.change(
         found,
         standing=standing,
@@ -120,6 +132,22 @@ def accept_report(desk: Desk, node: int, summary: ReportSummary, now: Now) -> Ma
         due_ms=now.unix_ms + due_in_ms,
         lost_jobs=(),
     )
+
+
+def _remember(desk: Desk, node: int, summary: ReportSummary) -> None:
+    """The report and its figures as history."""
+    desk.book.add(
+        ReportEntry(
+            id=summary.report_id,
+            node=node,
+            at_ms=summary.measured_ms,
+            verdict=summary.verdict,
+            profile=summary.profile,
+            remarks=summary.remarks,
+        )
+    )
+    for metric, figure in summary.figures.items():
+        desk.book.add(NodeFigure(node=node, metric=metric, figure=figure))
 
 
 def disbelieve_report(desk: Desk, node: int, report: str, why: str, now: Now) -> MarketNode:

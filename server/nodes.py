@@ -8,9 +8,9 @@ from qualify import codec as reports
 from qualify.records import Report
 from qualify.reference import load as load_reference
 from scheduler.clock import Now
-from scheduler.control import Control
 from scheduler.market.listing import impossible, summarise
-from scheduler.records import Account, MarketNode, NodeFigure, ReportEntry
+from scheduler.membership import check_machine
+from scheduler.records import Account, MarketNode
 from scheduler.store.errors import StoreError
 from server import bodies, signing
 from server.deps import Signed, signed_target
@@ -78,32 +78,15 @@ async def take_report(runtime: Runtime, what: Signed, packed: bytes) -> MarketNo
     report = await runtime.read(_read, runtime, packed)
     node = found(runtime, what.node.id)
     _check_time(report, runtime.now())
-    if node.machine and report.node.id != node.machine:
-        raise ProblemError("conflict", "the report is another machine's; a machine that changed its parts joins anew")
+    check_machine(node, report.node.id)
     why = await runtime.read(impossible, report, load_reference())
     if why is not None:
         await runtime.do(lambda control, now: control.disbelieve_report(node.id, report.id, why, now))
         raise ProblemError("invalid", f"the report cannot be true: {why}")
     summary = await runtime.read(summarise, report)
 
-    def count(control: Control, now: Now) -> MarketNode:
-        counted = control.accept_report(node.id, summary, now)
-        control.book.add(
-            ReportEntry(
-                id=report.id,
-                node=node.id,
-                at_ms=summary.measured_ms,
-                verdict=summary.verdict,
-                profile=summary.profile,
-                remarks=summary.remarks,
-            )
-        )
-        for metric, figure in summary.figures.items():
-            control.book.add(NodeFigure(node=node.id, metric=metric, figure=figure))
-        return counted
-
     await _keep(runtime, report)
-    return await runtime.do(count)
+    return await runtime.do(lambda control, now: control.accept_report(node.id, summary, now))
 
 
 def _read(runtime: Runtime, packed: bytes) -> Report:

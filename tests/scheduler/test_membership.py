@@ -8,7 +8,7 @@ import pytest
 
 from scheduler.control import Refused
 from scheduler.lifecycle import AttemptState, JobState, Standing
-from scheduler.records import Capacity, Figure, MarketNode
+from scheduler.records import Capacity, Figure, MarketNode, NodeFigure, ReportEntry
 from tests.scheduler.market_floor import CAPACITY, Floor, summary, warning
 
 DAY_MS = 24 * 3_600_000
@@ -239,3 +239,28 @@ def test_a_registration_is_a_sign_of_life() -> None:
     floor.tick(1)
 
     assert not floor.node(1).online
+
+
+def test_a_report_of_another_machine_is_refused() -> None:
+    """A key is one machine's: the first report says which."""
+    floor = Floor()
+
+    with pytest.raises(Refused, match="another machine's"):
+        floor.control.accept_report(1, summary(report_id="new", machine="m2"), floor.now)
+
+
+def test_a_report_and_its_figures_are_kept_as_history_once() -> None:
+    """Told a second time it adds nothing."""
+    floor = Floor()
+    triad = Figure(value=2.0, low=1.9, high=2.1, n=40, at_ms=5, unit="B/s")
+    told = summary(report_id="new", measured_ms=7, figures={"memory.triad": triad})
+
+    floor.control.accept_report(1, told, floor.now)
+    floor.control.accept_report(1, told, floor.now)
+
+    history = [row.after for row in floor.book.pending if isinstance(row.after, ReportEntry | NodeFigure)]
+    assert [row for row in history if row.node == 1][-2:] == [
+        ReportEntry(id="new", node=1, at_ms=7, verdict="qualified", profile=told.profile),
+        NodeFigure(node=1, metric="memory.triad", figure=triad),
+    ]
+    assert sum(isinstance(row, NodeFigure) for row in history) == 1
