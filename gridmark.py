@@ -64,9 +64,9 @@ class Presenter:
 
     def table(self, report: Report) -> None:
         """Print `report` on stdout, for people."""
-        from reports import terminal
+        from reports import console, terminal
 
-        terminal.table(report, terminal.stdout_console())
+        terminal.table(report, console.stdout_console())
 
     def prepare_page(self) -> None:
         """Raise ModuleNotFoundError where a page cannot be drawn."""

@@ -18,7 +18,8 @@ from typing import NoReturn, Protocol
 import click
 
 from kernels.spec import Profile
-from qualify import codec, quantities
+from qualify import codec
+from qualify.options import Duration
 from qualify.progress import Progress
 from qualify.records import Report, Verdict
 from qualify.session import Options, Session, SessionError
@@ -40,19 +41,6 @@ class Presenter(Protocol):
     def page(self, report: Report) -> str:
         """One self-contained HTML page."""
         ...
-
-
-class Duration(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.2 on
-    """Seconds, typed as 45, 90s, 5m or 24h."""
-
-    name = "time"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Seconds, or a usage error that says what would be understood."""
-        try:
-            return quantities.duration_s(str(value))
-        except quantities.QuantityError as error:
-            self.fail(str(error), param, ctx)
 
 
 def fail(sentence: str, code: int = 3) -> NoReturn:

@@ -8,17 +8,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from qualify import codec
+from qualify.places import data_folder
 from qualify.records import Report
 
 KEPT = 200
 
 
 def folder(environment: Mapping[str, str]) -> Path:
-    """Where reports are kept: $GRIDMARK_DATA/reports, or the user's data folder (XDG Base Directory)."""
-    if chosen := environment.get("GRIDMARK_DATA"):
-        return Path(chosen) / "reports"
-    home = environment.get("XDG_DATA_HOME") or str(Path(environment.get("HOME") or "~").expanduser() / ".local/share")
-    return Path(home) / "gridmark" / "reports"
+    """Where reports are kept."""
+    return data_folder(environment) / "reports"
 
 
 def keep(report: Report, where: Path) -> Path:

@@ -18,7 +18,7 @@ from qualify import codec
 from qualify.codec import RecordError
 from qualify.records import Report
 from reports import compare as comparing
-from reports import page, terminal
+from reports import console, page, terminal
 
 SCHEMA_FILE = Path(codec.__file__).with_name("report.schema.json")
 #: a page holds its report and the drawings made from it
@@ -45,11 +45,9 @@ def show(file: str) -> None:
 
     Example: gridmark report show today.json
     """
-    from reports import terminal
-
     found = read(file)
     with _printing():
-        terminal.table(found, terminal.stdout_console())
+        terminal.table(found, console.stdout_console())
 
 
 @report.command()
@@ -107,7 +105,7 @@ def compare(first: str, second: str, tolerance: float, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps(codec.to_json(found), allow_nan=False, indent=2))
         else:
-            difference.table(found, terminal.stdout_console())
+            difference.table(found, console.stdout_console())
     sys.exit(EXIT[found.answer])
 
 

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import io
-import os
-import sys
-from typing import NoReturn
-
 from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -25,21 +19,6 @@ _VERDICT_STYLES: dict[Verdict, str] = {
 _SEVERITY_STYLES: dict[Severity, str] = {"failure": "bold red", "warning": "bold yellow", "info": "bold cyan"}
 
 _MOST_LINES = 5  #: of reasons, and of findings that have the same remedy
-
-
-class _Console(Console):
-    """A console that leaves a lost reader to the command; rich would end the process with exit code 1."""
-
-    def on_broken_pipe(self) -> NoReturn:
-        """Raise what rich caught."""
-        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
-
-
-def stdout_console() -> Console:
-    """For stdout; a letter that its encoding lacks becomes "?"."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
-    return _Console(highlight=False)
 
 
 def table(report: Report, console: Console) -> None:

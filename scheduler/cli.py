@@ -16,8 +16,8 @@ from typing import NoReturn
 
 import click
 
-#: HTTP status of a refusal -> exit code; others are 3
-EXIT_OF_STATUS = {400: 2, 413: 2, 422: 2, 403: 1, 404: 1, 409: 1}
+from qualify import places
+from scheduler.verbs import EXIT_OF_STATUS, node_name
 
 
 class Price(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.2 on
@@ -121,17 +121,9 @@ def agent(data: Path | None) -> None:
     _serve(data_folder(data))
 
 
-def node_name(host: str) -> str:
-    """A host's name as far as a node's may be such."""
-    kept = "".join(char if char.isascii() and (char.isalnum() or char in "._-") else "-" for char in host)
-    return kept.lstrip("._-")[:100] or "node"
-
-
 def data_folder(chosen: Path | None) -> Path:
     """The option, $GRIDMARK_DATA, or the user's data folder."""
-    from qualify import history
-
-    return (chosen or history.folder(os.environ).parent).absolute()
+    return (chosen or places.data_folder(os.environ)).absolute()
 
 
 def _serve(data: Path) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 
 import click
 
-from server.cli_shared import NUMBER_MAX, Duration, connect, guarded, pages, print_json, printing, say, worded
+from qualify.options import Duration
+from server.cli_shared import NUMBER_MAX, connect, guarded, pages, print_json, printing, say, worded
 from server.client import Client, Json, ProblemError
 
 NODE = click.IntRange(1, NUMBER_MAX)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
+from qualify import places
 from reports import units
-from server import client_settings
 from server.cli_shared import NUMBER_MAX, connect, fail, guarded, pages, print_json, printing, say
 from server.client import Json
 
@@ -55,7 +55,7 @@ def backup(target: Path | None, data: Path | None) -> None:
             made = client.post("/v1/backup")
         file, size_bytes = str(made["file"]), int(made["size_bytes"])
     else:
-        file, size_bytes = str(target), _copied(data or client_settings.data_folder(os.environ), target)
+        file, size_bytes = str(target), _copied(data or places.data_folder(os.environ), target)
     with printing():
         click.echo(file)
     say(f"{units.size(size_bytes)} copied; the key of its secrets (gridmark.db.key) is not in it")

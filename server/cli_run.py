@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qualify.options import Duration, Size
 from server import client_follow
 from server.cli_document import Typed, merged, uploaded
-from server.cli_shared import Duration, Size, connect, fail, guarded, print_json, say, silence
+from server.cli_shared import connect, fail, guarded, print_json, say, silence
 from server.client import Client, Json, ProblemError
 from server.client_follow import Chunk, End, Place, Watch
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from server import client_settings
+from qualify import places
 from server.cli_shared import fail, guarded, say
 
 if TYPE_CHECKING:
@@ -43,15 +43,15 @@ def up(data: Path | None, port: int, price: float, name: str | None, device: str
 
     Example: gridmark up
     """
-    from scheduler.cli import node_name
     from scheduler.store.errors import StoreError
+    from scheduler.verbs import node_name
     from server.serving import ServingError
     from server.settings import SettingsError
     from server.up import UpError, Wishes, Words
     from server.up import up as serve_all
 
     wishes = Wishes(
-        data=(data or client_settings.data_folder(os.environ)).absolute(),
+        data=(data or places.data_folder(os.environ)).absolute(),
         port=port,
         price_uh=round(price * 1_000_000),
         name=name or node_name(socket.gethostname()),
@@ -121,7 +121,7 @@ def serve(
     from server.settings import Settings, SettingsError
     from server.up import serve_alone
 
-    folder = (data or client_settings.data_folder(os.environ)).absolute()
+    folder = (data or places.data_folder(os.environ)).absolute()
     settings = Settings(
         data=folder, host=host, port=port, tls_certificate=tls_certificate, tls_key=tls_key, insecure=insecure
     )

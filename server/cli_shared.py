@@ -12,6 +12,7 @@ from typing import NoReturn, ParamSpec
 
 import click
 
+from scheduler.verbs import EXIT_OF_STATUS
 from server import client_settings
 from server.client import Client, ClientError, Json, ProblemError
 
@@ -19,38 +20,6 @@ P = ParamSpec("P")
 
 #: of jobs, nodes and accounts; what JSON's readers keep exact
 NUMBER_MAX = 2**53 - 1
-#: HTTP status of a refusal -> exit code; others are 3
-EXIT_OF_STATUS = {400: 2, 413: 2, 422: 2, 403: 1, 404: 1, 409: 1}
-
-
-class Duration(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.2 on
-    """Seconds, typed as 45, 90s, 5m or 24h."""
-
-    name = "time"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Seconds, or a usage error that says what would be understood."""
-        from qualify import quantities
-
-        try:
-            return quantities.duration_s(str(value))
-        except quantities.QuantityError as error:
-            self.fail(str(error), param, ctx)
-
-
-class Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """Bytes, typed as 512MiB or 16 GB."""
-
-    name = "size"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Bytes, or a usage error that says what would be understood."""
-        from qualify import quantities
-
-        try:
-            return quantities.size_bytes(str(value))
-        except quantities.QuantityError as error:
-            self.fail(str(error), param, ctx)
 
 
 def say(sentence: str) -> None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import errno
-import io
-import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Literal, NoReturn
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from reports.console import stdout_console
 from reports.units import plain
 
 #: a row is never cut where no terminal shows it: the next program reads it
@@ -21,19 +19,8 @@ TONES = {"good": "green", "warn": "yellow", "bad": "red", "muted": "dim", "": ""
 Cell = str | tuple[str, str]  #: a text, or a text and its tone
 
 
-class _Console(Console):
-    """A console that leaves a lost reader to the command; rich would end the process with exit code 1."""
-
-    def on_broken_pipe(self) -> NoReturn:
-        """Raise what rich caught."""
-        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
-
-
-def stdout_console() -> Console:
-    """For stdout; a letter that its encoding lacks becomes "?"."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
-    return _Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+def _console() -> Console:
+    return stdout_console(width=None if sys.stdout.isatty() else WIDE)
 
 
 def table(
@@ -63,7 +50,7 @@ def table(
 
 def _print(what: Table) -> None:
     """On a terminal as it is; elsewhere without the blanks that fill its lines."""
-    console = stdout_console()
+    console = _console()
     if console.is_terminal:
         console.print(what)
         return
@@ -74,7 +61,7 @@ def _print(what: Table) -> None:
 
 def heading(text: str) -> None:
     """Print the title of what follows."""
-    stdout_console().print(Text(f"\n{text}", style="bold"))
+    _console().print(Text(f"\n{text}", style="bold"))
 
 
 def facts(pairs: Iterable[tuple[str, Cell]]) -> None:

@@ -8,18 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from qualify.places import data_folder
 from server.client import ClientError, Settings
 
 DEFAULT_SERVER = "http://127.0.0.1:8700"
 FILE = "client.json"
-
-
-def data_folder(environment: Mapping[str, str]) -> Path:
-    """Gridmark's data folder: $GRIDMARK_DATA, or the user's (XDG); the one whose reports/ qualify/history.py keeps."""
-    if chosen := environment.get("GRIDMARK_DATA"):
-        return Path(chosen)
-    home = environment.get("XDG_DATA_HOME") or str(Path(environment.get("HOME") or "~").expanduser() / ".local/share")
-    return Path(home) / "gridmark"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

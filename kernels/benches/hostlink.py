@@ -26,7 +26,8 @@ def on_cuda(setting: Setting) -> Iterator[Step]:
     pageable = [key for key in PAGEABLE if setting.wants(key)]
     if not pinned and not pageable:
         return
-    from kernels.cuda.copies import HostLink, link_under_load, near
+    from kernels.cpu import crew
+    from kernels.cuda.copies import HostLink, link_under_load
     from kernels.cuda.products import require_torch
 
     device = require_torch(setting.device.index)
@@ -35,7 +36,7 @@ def on_cuda(setting: Setting) -> Iterator[Step]:
         reason = f"needs three buffers of {SIZE_BYTES >> 20} MiB in a quarter of {room >> 20} MiB free on the GPU"
         yield from (Skip(key=key, reason=reason) for key in (*pinned, *pageable))
         return
-    with near(setting.device.cpus) as bound:
+    with crew.pinned(*setting.device.cpus) as bound:
         context: dict[str, object] = {"size_bytes": SIZE_BYTES, "cpus": list(setting.device.cpus), "bound": bound}
         for keys, is_pinned in ((pinned, True), (pageable, False)):
             if keys:

@@ -21,12 +21,15 @@ Task = tuple[Kernel, tuple[Any, ...]]
 
 
 @contextmanager
-def pinned(cpu: int) -> Iterator[bool]:
-    """Keep the calling thread on one CPU; yields whether the kernel agreed."""
+def pinned(*cpus: int) -> Iterator[bool]:
+    """Keep the calling thread on these CPUs, so that what it touches first lies in their memory.
+
+    Yields whether the kernel agreed.
+    """
     before = os.sched_getaffinity(0)
     try:
-        os.sched_setaffinity(0, {cpu})
-    except OSError:
+        os.sched_setaffinity(0, cpus)
+    except (OSError, ValueError):
         yield False
         return
     try:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,21 +118,6 @@ class Peers:
                 "PCIe access control (ACS) or the IOMMU may be in the way: turn them off for these devices"
             )
         self.targets[target].zero_()
-
-
-@contextlib.contextmanager
-def near(cpus: Sequence[int]) -> Iterator[bool]:
-    """Run on these CPUs, so that pages touched first lie in their memory; whether the system allowed it."""
-    before = os.sched_getaffinity(0)
-    try:
-        os.sched_setaffinity(0, cpus)
-    except (OSError, ValueError):
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 def link_state(address: str | None, pci: Path = PCI) -> dict[str, object]:

@@ -216,7 +216,7 @@ def test_a_damaged_file_is_said(tmp_path: Path, content: str) -> None:
 
 def test_the_data_folder_is_qualify_s() -> None:
     """client_settings spells it out once more, because qualify.history loads all records."""
-    from qualify import history
+    from qualify import history, places
 
     for environment in ({"GRIDMARK_DATA": "/d"}, {"XDG_DATA_HOME": "/x", "HOME": "/h"}, {"HOME": "/h"}):
-        assert client_settings.data_folder(environment) / "reports" == history.folder(environment)
+        assert places.data_folder(environment) / "reports" == history.folder(environment)

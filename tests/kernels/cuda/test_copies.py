@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from kernels.benches import hostlink, peerlink
+from kernels.cpu.crew import pinned
 from kernels.cuda import copies, products
-from kernels.cuda.copies import HostLink, Peers, link_state, near, timed
+from kernels.cuda.copies import HostLink, Peers, link_state, timed
 from kernels.device import Device
 from kernels.spec import Case, Skip, WrongResultError
 from kernels.timing import EFFORT, HostTimer, measure
@@ -82,11 +83,11 @@ def test_too_little_memory_skips_every_key(gpu: None) -> None:
 
 def test_the_process_stays_near_the_gpu_only_inside() -> None:
     """Pinned to its CPUs, then as before; CPUs that are not ours are no error."""
-    with near(MINE[:1]) as bound:
+    with pinned(*MINE[:1]) as bound:
         assert bound
         assert os.sched_getaffinity(0) == set(MINE[:1])
     assert os.sched_getaffinity(0) == set(MINE)
-    with near((100_000,)) as bound:
+    with pinned(100_000) as bound:
         assert not bound
     assert os.sched_getaffinity(0) == set(MINE)
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from scheduler import cli
+from scheduler import cli, verbs
 from scheduler.node import identity, join
 from scheduler.node.agent import agent_folder
 from scheduler.node.identity import IdentityError
@@ -149,7 +149,7 @@ def test_prices_are_exact(text: str, micro: int) -> None:
 )
 def test_a_host_s_name_becomes_a_node_s(host: str, name: str) -> None:
     """Whatever the host is called, the server takes the name that is told unless another is given."""
-    assert cli.node_name(host) == name
+    assert verbs.node_name(host) == name
 
 
 def test_a_server_s_answer_is_not_believed_blindly(tmp_path: Path) -> None:
