@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
@@ -12,7 +12,10 @@ from qualify import reference_gpu
 from qualify.records import Cpu, Node
 
 DTYPES = ("fp64", "fp32", "bf16", "int8")
-TABLES = frozenset({"version", "cpu", "isa", "floor", "figure", "profile", "gpu", "gpu_class", "gpu_link"})
+TABLES = frozenset(
+    {"version", "reference_node", "cpu", "isa", "floor", "figure", "gpu_figure", "profile"}
+    | {"gpu", "gpu_class", "gpu_link"}
+)
 WEIGHT_SLACK = 1e-9
 HIDDEN_SMT = 0.5  #: of a core's units, what a virtual CPU has when it is one of two threads and nobody says so
 
@@ -62,7 +65,7 @@ class Peak:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A figure of the reference node."""
+    """A figure of a reference node."""
 
     value: float
     unit: str
@@ -87,9 +90,15 @@ class Reference:
     parts: tuple[Part, ...]
     isa: tuple[Rate, ...]
     floor: Mapping[str, float]
-    figures: Mapping[str, Figure]
+    figures: Mapping[str, Figure]  #: of the reference node of the CPU class
     workloads: tuple[Workload, ...]
     gpus: tuple[reference_gpu.Part, ...] = ()
+    gpu_figures: Mapping[str, Figure] = field(default_factory=dict)  #: of the one of the GPU class, for one GPU
+    nodes: Mapping[str, str] = field(default_factory=dict)  #: device kind -> its reference node in words
+
+    def figures_of(self, device_kind: str) -> Mapping[str, Figure]:
+        """What counts as 100 in a class of nodes; classes never mix."""
+        return self.gpu_figures if device_kind == "cuda" else self.figures
 
     def part(self, cpu: Cpu) -> Part | None:
         """The micro-architecture of `cpu`, or None when no row names it."""
@@ -128,6 +137,8 @@ def parse(text: str) -> Reference:
             figures={key: Figure(**row) for key, row in data["figure"].items()},
             workloads=tuple(Workload(name=name, **row) for name, row in data["profile"].items()),
             gpus=reference_gpu.parse(data),
+            gpu_figures={key: Figure(**row) for key, row in data.get("gpu_figure", {}).items()},
+            nodes=dict(data.get("reference_node", {})),
         )
     except reference_gpu.GpuTableError as error:
         raise ReferenceTableError(str(error)) from error
@@ -226,6 +237,6 @@ def _check(reference: Reference) -> None:
             raise ReferenceTableError(
                 f"the weights of {workload.name} sum to {sum(workload.weights.values())}, not to 1"
             )
-        missing = workload.weights.keys() - reference.figures.keys()
+        missing = workload.weights.keys() - reference.figures_of(workload.device_kind).keys()
         if missing:
             raise ReferenceTableError(f"{workload.name} weighs {sorted(missing)}, which the reference node lacks")

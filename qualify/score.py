@@ -70,14 +70,16 @@ def score(
         capability_detail=details,
         metrics=metrics,
         missing=tuple(sorted(key for key in measurements if key not in good)),
-        formula=formula(reference),
+        formula=formula(reference, node.device_kind),
     )
 
 
-def formula(reference: Reference) -> str:
-    """How the numbers come about, in words."""
+def formula(reference: Reference, device_kind: str) -> str:
+    """How the numbers of a class of nodes come about, in words."""
+    told = reference.nodes.get(device_kind)
+    hundred = f", whose node of 100 is {told}" if told else ""
     return (
-        f"reference {reference.version}. ratio = estimate / expected, or expected / estimate for times; "
+        f"reference {reference.version}{hundred}. ratio = estimate / expected, or expected / estimate for times; "
         "health = geometric mean of the ratios there are; capability = 100 x product of (figure / reference node's "
         "figure, inverted for times) ^ weight; every 95 % interval by propagation of the figures' intervals in the "
         "logarithm, taken to be independent"
@@ -160,12 +162,13 @@ def _capability(workload: Workload, good: Mapping[str, Measurement], reference: 
     if missing:
         return Capability(value=None, ci95=None, weights=workload.weights, missing=missing)
     total, variance = 0.0, 0.0
+    hundred = reference.figures_of(workload.device_kind)
     for key, weight in sorted(workload.weights.items()):
         figure = _log_figure(good[key])
         if figure is None:
             continue
         sign = -1.0 if good[key].unit == "s" else 1.0
-        total += weight * sign * (figure.value - math.log(reference.figures[key].value))
+        total += weight * sign * (figure.value - math.log(hundred[key].value))
         variance += math.nan if figure.error is None else (weight * figure.error) ** 2
     found = _LogFigure(math.log(100) + total, None if math.isnan(variance) else math.sqrt(variance))
     return Capability(value=math.exp(found.value), ci95=_interval(found), weights=workload.weights, missing=())

@@ -179,10 +179,10 @@ def test_no_part_beats_the_ceiling_of_its_instruction_sets() -> None:
                 assert per_cycle <= most, (part.name, rate.needs)
 
 
-def test_every_row_names_its_source_and_no_gpu_is_judged_as_a_cpu() -> None:
+def test_every_row_names_its_source_and_both_classes_have_a_node_of_100() -> None:
     """A figure without a source is a rumour."""
     assert all(part.source for part in REFERENCE.parts)
-    assert {workload.device_kind for workload in REFERENCE.workloads} == {"cpu"}
+    assert {workload.device_kind for workload in REFERENCE.workloads} == set(REFERENCE.nodes) == {"cpu", "cuda"}
 
 
 @pytest.mark.parametrize(

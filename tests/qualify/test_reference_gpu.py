@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qualify import reference, reference_gpu
+from qualify import expected_gpu, reference, reference_gpu
 from qualify.reference import ReferenceTableError
 from qualify.reference_gpu import HOSTLINK, MEMORY, PEERLINK, Found, Part
 from tests.qualify.test_reference import MINIMAL
@@ -443,3 +443,14 @@ def test_a_row_that_is_there_twice_is_refused() -> None:
     """Nobody could say which one counts."""
     with pytest.raises(ReferenceTableError, match="X with 8 GiB is there twice"):
         reference.parse(MINIMAL + ROWS + ROWS[ROWS.index("[[gpu]]") :])
+
+
+def test_the_reference_gpu_is_a_row_of_the_table() -> None:
+    """Its figures are the peaks of the A100 by the same formulas; the latency alone is somebody's measurement."""
+    (part,) = [row for row in REFERENCE.gpus if row.name == "NVIDIA A100-SXM4-80GB"]
+    figures = dict(REFERENCE.gpu_figures)
+    assert figures.pop("memlatency.dram").value == pytest.approx(572 / 1.41e9, rel=2e-3)
+
+    for key, figure in figures.items():
+        peak = reference_gpu.peak(part, expected_gpu.QUANTITY_OF[key])
+        assert figure.value == pytest.approx(peak.expected, rel=1e-6), key

@@ -151,8 +151,61 @@ def test_a_gpu_node_has_no_capability_of_the_cpu_class() -> None:
     """Classes never mix."""
     found = scored(*healthy(), at=node(device_kind="cuda"))
 
-    assert found.capability == {}
+    of_gpus = {workload.name for workload in REFERENCE.workloads if workload.device_kind == "cuda"}
+    assert set(found.capability) == of_gpus
+    assert of_gpus.isdisjoint(scored(*healthy()).capability)
     assert found.health is None
+
+
+def of_gpu(**factors: float) -> list[Measurement]:
+    """What the reference GPU reaches, some figures times a factor; a key's point is written "_"."""
+    return [
+        measured(key, figure.value * factors.get(key.replace(".", "_"), 1.0), unit=figure.unit)
+        for key, figure in REFERENCE.gpu_figures.items()
+    ]
+
+
+GPU_PROFILES = ("training", "decode", "prefill", "rendering", "gpu-hpc-fp64", "transfer")
+
+
+def test_the_reference_gpu_is_a_hundred() -> None:
+    """In every profile of its class, with an interval, and the formula says which GPU that is."""
+    found = scored(*of_gpu(), at=node(device_kind="cuda"))
+
+    assert {name: round(value or 0, 9) for name, value in found.capability.items()} == dict.fromkeys(
+        GPU_PROFILES, 100.0
+    )
+    assert all(detail.ci95 for detail in found.capability_detail.values())
+    assert "one NVIDIA A100-SXM4-80GB by its data sheet, for one GPU" in found.formula
+    assert "EPYC" not in found.formula
+
+
+@pytest.mark.parametrize(
+    ("factors", "profile", "expected"),
+    [
+        ({"matmul_fp16": 2.0}, "training", 100 * 2**0.70),
+        ({"memory_read": 2.0}, "decode", 100 * 2**0.80),
+        ({"memlatency_dram": 2.0}, "decode", 100 * 2**-0.10),
+        ({"matmul_int8": 4.0}, "prefill", 100 * 4**0.35),
+        ({"matmul_fp32": 0.5}, "rendering", 100 * 0.5**0.60),
+        ({"matmul_fp64": 0.25}, "gpu-hpc-fp64", 50.0),
+        ({"hostlink_h2d": 2.0, "hostlink_d2h": 2.0}, "transfer", 100 * 2**0.75),
+        ({"hostlink_h2d": 2.0, "hostlink_d2h": 2.0}, "decode", 100.0),
+    ],
+)
+def test_what_binds_a_workload_moves_its_capability(factors: dict[str, float], profile: str, expected: float) -> None:
+    """By its weight in the exponent, and no other's."""
+    found = scored(*of_gpu(**factors), at=node(device_kind="cuda"))
+
+    assert found.capability[profile] == pytest.approx(expected)
+
+
+def test_a_gpu_without_a_figure_has_no_capability_that_needs_it() -> None:
+    """A link that was not measured leaves training and transfer unknown, decoding known."""
+    found = scored(*(m for m in of_gpu() if m.key != "hostlink.h2d"), at=node(device_kind="cuda"))
+
+    assert {name for name, value in found.capability.items() if value is None} == {"training", "transfer"}
+    assert found.capability_detail["training"].missing == ("hostlink.h2d",)
 
 
 def test_the_formula_is_told_with_the_version_of_the_table() -> None:
