@@ -129,6 +129,8 @@ def measure(case: Case, timer: Timer, effort: Effort, budget_s: float) -> tuple[
     }
     if len(case.variants) > 1:
         context |= {"variant": best.label, "variants": trials}
+    if case.after is not None:
+        context |= case.after(best, found.seconds, found.calls_per_sample)
     readings = (Reading(key=case.key, unit=case.unit, work=best.work, statistic=case.statistic), *case.also)
     return tuple(_figure(case, reading, found, effort, context) for reading in readings)
 

@@ -1,14 +1,15 @@
-"""Matrix product C = A·B: on a CPU by torch, numpy and a kernel of our own, on a GPU in seven precisions by torch."""
+"""Matrix product C = A·B: on a CPU by torch, numpy and a kernel of our own, on a GPU in eight precisions by torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from statistics import median
 from typing import TYPE_CHECKING
 
 from kernels import products
-from kernels.spec import Bench, Case, Profile, Setting, Skip, Step, Unit, Variant, Work
+from kernels.spec import Bench, Case, Profile, Setting, Skip, Step, Unit, UnsupportedError, Variant, Work
 
 if TYPE_CHECKING:
     from kernels.cpu.gemm import Gemm
@@ -27,9 +28,13 @@ KEYS = tuple(KINDS)
 SHARES = {"matmul.fp32": 1.5, "matmul.fp64": 1.5}
 GPU_KEYS = (
     "matmul.bf16", "matmul.fp16", "matmul.fp8", "matmul.int8", "matmul.tf32", "matmul.fp32", "matmul.fp64",
+    "matmul.fp16_acc16", "matmul.fp32_numba",
 )  # fmt: skip
+GPU_NOT_QUICK = ("matmul.fp16_acc16", "matmul.fp32_numba")  # they vouch for others, which there is time for later
+GPU_SHARES = dict.fromkeys(GPU_NOT_QUICK, 0.5)
 GPU_KEPT = 3  # shapes of a precision that are measured for longer
 GPU_TRIAL_PART = 0.3  # of a precision's time, to find them
+GPU_ZEROS_PART = 0.1  # in the deep profile, to see what power costs
 SIDES_TRIED: dict[Profile, int] = {"quick": 2, "standard": 3, "deep": 4}
 
 
@@ -99,44 +104,80 @@ def on_cuda(setting: Setting) -> Iterator[Step]:
     """One precision after the other: all shapes once, then the best three with the harness's care."""
     from kernels.cuda import products as gpu_products
     from kernels.cuda.library import open_gpu
+    from kernels.cuda.switches import switched
     from kernels.device import timer_for
 
     chosen = [precision for precision in gpu_products.PRECISIONS if setting.wants(precision.key)]
     if not chosen:
         return
     device = gpu_products.require_torch(setting.device.index)
-    gpu, timer = open_gpu(setting.device.index), timer_for(setting.device)
+    load = OnGpu(device, open_gpu(setting.device.index), timer_for(setting.device), setting)
     for precision in chosen:
-        problem = gpu_products.obstacle(precision, setting.device.capability)
+        problem = _obstacle(precision, setting)
         if problem:
             yield Skip(key=precision.key, reason=problem)
             continue
-        trial_s = setting.budget_s / len(chosen) * GPU_TRIAL_PART
         try:
-            yield _on_gpu(precision, device, gpu, timer, setting, timer.now() + trial_s)
+            with switched(precision) as said:
+                yield load.case(precision, said)
+        except UnsupportedError as error:  # a switch, or our own kernel
+            yield Skip(key=precision.key, reason=str(error))
         except (RuntimeError, NotImplementedError) as error:  # torch has no such product for this GPU
             reason = str(error).strip().partition("\n")[0]
             yield Skip(key=precision.key, reason=f"torch cannot do it here: {reason}")
 
 
-def _on_gpu(
-    precision: Precision, device: str, gpu: Gpu, timer: Timer, setting: Setting, trial_until: float
-) -> Case:  # fmt: skip
+def _obstacle(precision: Precision, setting: Setting) -> str | None:
+    """Why a precision is not measured, None = it is."""
     from kernels.cuda import products as gpu_products
 
-    set_to = gpu_products.set_precision(tf32=precision.key == "matmul.tf32")
-    make = partial(gpu_products.Pairs, precision, device=device, l2_bytes=gpu.l2_bytes, seed=setting.seed)
-    candidates = gpu_products.shapes(gpu.sms, precision, gpu.free_bytes())
-    found = dict(
-        gpu_products.fastest(candidates, make, timer.time, keep=GPU_KEPT, within=lambda: timer.now() < trial_until)
-    )
-    context: dict[str, object] = {
-        "sms": gpu.sms, "operand": precision.operand, "result": precision.result,
-        "burst_per_s": max(found.values()), "shapes_tried": len(candidates), **set_to,
-    }  # fmt: skip
-    variants = tuple(_gpu_variant(make(shape), partial(_note_clock, context, gpu, timer)) for shape in found)
-    unit: Unit = "OP/s" if precision.operand == "int8" else "FLOP/s"
-    return Case(key=precision.key, unit=unit, variants=variants, context=context)
+    if precision.key in GPU_NOT_QUICK and setting.profile == "quick":
+        return "the quick profile has no time for it; standard and deep do"
+    return gpu_products.obstacle(precision, setting.device.capability)
+
+
+@dataclass(frozen=True, slots=True)
+class OnGpu:
+    """What the cases of one GPU share."""
+
+    device: str  #: torch's name
+    gpu: Gpu
+    timer: Timer
+    setting: Setting
+
+    def case(self, precision: Precision, said: Mapping[str, object]) -> Case:
+        """The best three shapes of a precision. `said`: what torch says of its switches."""
+        from kernels.cuda import products as gpu_products
+
+        gpu, timer, seconds = self.gpu, self.timer, self._seconds(precision)
+        make = partial(gpu_products.Pairs, precision, device=self.device, l2_bytes=gpu.l2_bytes, seed=self.setting.seed)
+        candidates = gpu_products.shapes(gpu.sms, precision, gpu.free_bytes())
+        until = timer.now() + seconds * GPU_TRIAL_PART
+        found = dict(
+            gpu_products.fastest(candidates, make, timer.time, keep=GPU_KEPT, left_s=lambda: until - timer.now())
+        )
+        best = next(iter(found))
+        context: dict[str, object] = {
+            "sms": gpu.sms, "operand": precision.operand, "result": precision.result,
+            "accumulated": precision.accumulated, "burst_per_s": found[best], "shapes_tried": len(candidates), **said,
+        }  # fmt: skip
+        if self.setting.profile == "deep":
+            context["zeros_ratio"] = gpu_products.zeros_ratio(
+                make(best), make(best, zeros=True), timer.time, seconds=seconds * GPU_ZEROS_PART
+            )
+        note = partial(_note_clock, context, gpu, timer)
+        return Case(
+            key=precision.key,
+            unit="OP/s" if precision.operand == "int8" else "FLOP/s",
+            variants=tuple(_gpu_variant(make(shape), note) for shape in found),
+            share=GPU_SHARES.get(precision.key, 1.0),
+            context=context,
+            after=partial(_normalised, context),
+        )
+
+    def _seconds(self, precision: Precision) -> float:
+        """A precision's part of the bench's time."""
+        return self.setting.budget_s * GPU_SHARES.get(precision.key, 1.0) / max(shares(self.setting), 0.5)
 
 
 def _gpu_variant(pairs: Pairs, note: Callable[[], None]) -> Variant:
@@ -149,10 +190,37 @@ def _gpu_variant(pairs: Pairs, note: Callable[[], None]) -> Variant:
 
 
 def _note_clock(context: dict[str, object], gpu: Gpu, timer: Timer) -> None:
-    """Keep the clock of the multiprocessors; figure / (sms x clock_hz) is FLOP per SM and clock."""
+    """Keep the clock of the multiprocessors."""
     from kernels.cuda.timer import sm_clock_hz
 
     context["clock_hz"] = sm_clock_hz(gpu, timer)
+
+
+def _normalised(
+    context: Mapping[str, object], variant: Variant, seconds: Sequence[float], calls: int
+) -> dict[str, object]:
+    """Beside the median of all samples: that of the late half, and what a multiprocessor did per cycle.
+
+    The clock is the one right after the load; the late half began after `sustained_after_s` of it.
+    """
+    rates = [variant.work.flops / each for each in seconds]
+    half = len(rates) // 2
+    cycles_per_s = float(str(context["sms"])) * float(str(context["clock_hz"]))
+    return {
+        "sustained_per_s": median(rates[half:]),
+        "sustained_after_s": calls * sum(seconds[:half]),
+        "per_sm_cycle": median(rates) / cycles_per_s,
+    }
+
+
+def shares(setting: Setting) -> float:
+    """Of all that will be measured."""
+    if setting.device.kind == "cpu":
+        return sum(SHARES.get(key, 1.0) for key in KEYS if setting.wants(key))
+    from kernels.cuda.products import PRECISIONS
+
+    measured = [each.key for each in PRECISIONS if setting.wants(each.key) and not _obstacle(each, setting)]
+    return sum(GPU_SHARES.get(key, 1.0) for key in measured)
 
 
 BENCH = Bench(
@@ -164,5 +232,5 @@ BENCH = Bench(
     needs=("torch", "numpy", "numba"),
     seconds={"quick": 9.0, "standard": 40.0, "deep": 90.0},
     startup_s=2.5,
-    shares=SHARES,
+    shares=shares,
 )

@@ -1,10 +1,11 @@
-"""Matrix products on a GPU through torch: precisions, shapes, random operands, and the check of what came out."""
+"""Matrix products on a GPU, by torch or our own kernel: precisions, shapes, random operands, checks of the result."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from statistics import median
 from typing import TYPE_CHECKING
 
 from kernels.spec import UnsupportedError, WrongResultError
@@ -18,6 +19,9 @@ POOL = 3  #: operand pairs that are multiplied in turn, unless more are needed t
 MOST_PAIRS = 16
 MEMORY_PART = 0.2  #: of the free memory, for operands and result of one shape; three are held at a time
 SHAPES_TRIED = 24
+TRIAL_CALLS = 5  #: of a shape, after the first
+ZEROS_ROUNDS = 3  #: of random operands and zeros in turn
+OWN = "matmul.fp32_numba"
 TF32_MASK = ~0x1FFF  # the 13 bits of a float32's mantissa that TF32 does not hold
 
 
@@ -42,6 +46,9 @@ PRECISIONS = (
     Precision("matmul.tf32", "float32", "float32", "tensor_float32", 4, 4, (8, 0)),
     Precision("matmul.fp32", "float32", "float32", "float32", 4, 4),
     Precision("matmul.fp64", "float64", "float64", "float64", 8, 8),
+    # half of the sums' bits: twice as fast on GeForce alone, which tells its chips from those of workstations
+    Precision("matmul.fp16_acc16", "float16", "float16", "float16", 2, 2),
+    Precision(OWN, "float32", "float32", "float32", 4, 4),
 )
 
 Shape = tuple[int, int, int]  #: m, n, k: (m, k) times (k, n)
@@ -54,9 +61,10 @@ def shapes(sms: int, precision: Precision, memory_bytes: int) -> tuple[Shape, ..
     whole number of rounds leaves none idle. A short k draws less power, a long one hides more of the ends.
     """
     # k a multiple of 64: all libraries' tensor paths want 16 bytes of alignment, fp8 and int8 multiples of 16
-    square = [(side, side, side) for side in (4096, 8192, 16384, 6144, 12288)]
+    # the first is small: its rate tells which of the others there is time for
+    square = [(side, side, side) for side in (2048, 4096, 8192, 16384, 6144, 12288)]
     round_ = [(128 * sms * times, 256 * wide, k) for times in (1, 2) for wide in (8, 16, 32) for k in (1024, 4096)]
-    deep = [(4096, 4096, 8192), (8192, 8192, 2048), (8192, 8192, 4096), (16384, 8192, 1280), (2048, 2048, 2048),
+    deep = [(4096, 4096, 8192), (8192, 8192, 2048), (8192, 8192, 4096), (16384, 8192, 1280),
             (1024, 1024, 1024), (16384, 16384, 4096)]  # fmt: skip
     found = [shape for shape in dict.fromkeys((*square, *round_, *deep)) if _fits(shape, precision, memory_bytes)]
     return tuple(found[:SHAPES_TRIED])
@@ -71,8 +79,16 @@ def _fits(shape: Shape, precision: Precision, memory_bytes: int) -> bool:
 class Pairs:
     """Operand pairs of one precision and shape, multiplied in turn into one result."""
 
-    def __init__(self, precision: Precision, shape: Shape, *, device: str, l2_bytes: int, seed: int) -> None:
-        """Operands of N(0, 1) (integers: uniform in -64..63), enough pairs that they pass over twice the L2."""
+    def __init__(
+        self, precision: Precision, shape: Shape, *, device: str, l2_bytes: int, seed: int, zeros: bool = False
+    ) -> None:
+        """Operands of N(0, 1) (integers: uniform in -64..63), enough pairs that they pass over twice the L2.
+
+        `zeros`: all operands are zero instead, which takes the same steps and next to no power.
+
+        Raises:
+            UnsupportedError: our own kernel cannot be built for this device.
+        """
         import torch
 
         self.precision, self.shape = precision, shape
@@ -81,11 +97,12 @@ class Pairs:
         pair_bytes = (m * k + k * n) * precision.item_bytes
         count = max(POOL, min(MOST_PAIRS, -(-2 * l2_bytes // pair_bytes)))
         generator = torch.Generator(device=device).manual_seed(seed)
-        self._pairs = [
-            (_operand((m, k), precision, generator), _operand((n, k), precision, generator).t()) for _ in range(count)
-        ]
+        self._pairs = [_pair(shape, precision, generator) for _ in range(count)]
+        if zeros:
+            self._pairs = [(torch.zeros_like(left), torch.zeros_like(right)) for left, right in self._pairs]
         self._one = torch.ones((), dtype=torch.float32, device=device)
         self.result = torch.zeros((m, n), dtype=getattr(torch, precision.result), device=device)
+        self._calls = [self._caller(left, right) for left, right in self._pairs]
         self._turn = -1
         self._seed = seed
         self._checks: dict[int, Freivalds] = {}
@@ -93,7 +110,7 @@ class Pairs:
     def call(self) -> None:
         """Queue the next pair's product."""
         self._turn = (self._turn + 1) % len(self._pairs)
-        self._multiply(*self._pairs[self._turn])
+        self._calls[self._turn]()
 
     def check(self) -> None:
         """Check the last product, do it again and compare every bit, then spoil it.
@@ -109,7 +126,7 @@ class Pairs:
             self._checks[self._turn] = Freivalds(left, right, seed=self._seed)
         self._checks[self._turn].check(self.result, accumulated=self.precision.accumulated)
         first = self.result.clone()
-        self._multiply(left, right)
+        self._calls[self._turn]()
         differing = int((_bits(first) != _bits(self.result)).sum())
         if differing:
             raise WrongResultError(
@@ -117,18 +134,41 @@ class Pairs:
             )
         self.result.fill_(0)
 
-    def _multiply(self, left: torch.Tensor, right: torch.Tensor) -> None:
+    def _caller(self, left: torch.Tensor, right: torch.Tensor) -> Callable[[], object]:
         import torch
 
+        if self.precision.key == OWN:
+            return own_product(left, right, self.result)
         if self.precision.operand == "int8":
-            torch._int_mm(left, right, out=self.result)  # noqa: SLF001 - torch has no public name for it
-        elif self.precision.operand == "float8_e4m3fn":
-            # fast accumulation is what libraries of models use, and what the peak of a data sheet means
-            self.result = torch._scaled_mm(  # noqa: SLF001
-                left, right, scale_a=self._one, scale_b=self._one, out_dtype=self.result.dtype, use_fast_accum=True
-            )
-        else:
-            torch.mm(left, right, out=self.result)
+            return partial(torch._int_mm, left, right, out=self.result)  # noqa: SLF001 - torch has no public name for it
+        if self.precision.operand == "float8_e4m3fn":
+            return partial(self._scaled, left, right)
+        return partial(torch.mm, left, right, out=self.result)
+
+    def _scaled(self, left: torch.Tensor, right: torch.Tensor) -> None:
+        import torch
+
+        # fast accumulation is what libraries of models use, and what the peak of a data sheet means
+        self.result = torch._scaled_mm(  # noqa: SLF001
+            left, right, scale_a=self._one, scale_b=self._one, out_dtype=self.result.dtype, use_fast_accum=True
+        )
+
+
+def own_product(left: torch.Tensor, right: torch.Tensor, result: torch.Tensor) -> Callable[[], object]:
+    """A call that queues left·right by our own kernel; `left` is stored by columns, `right` and `result` by rows.
+
+    Raises:
+        UnsupportedError: numba has no CUDA target here, or finds no driver or compiler.
+    """
+    try:
+        from kernels.cuda import gemm
+
+        return gemm.product(left.t(), right, result, index=left.device.index or 0)
+    except ImportError as error:  # what numba raises for a driver or a libNVVM that it does not find, too
+        raise UnsupportedError(
+            f"our own kernel needs numba with CUDA's compiler ({str(error).strip().partition(chr(10))[0]}); install "
+            "the CUDA toolkit, or numba-cuda[cu12] or [cu13]"
+        ) from error
 
 
 def _bits(values: torch.Tensor) -> torch.Tensor:
@@ -136,6 +176,14 @@ def _bits(values: torch.Tensor) -> torch.Tensor:
     import torch
 
     return values.view({1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[values.element_size()])
+
+
+def _pair(shape: Shape, precision: Precision, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Operands laid out as their kernels read them fastest: libraries along K, our own across it."""
+    m, n, k = shape
+    if precision.key == OWN:
+        return _operand((k, m), precision, generator).t(), _operand((k, n), precision, generator)
+    return _operand((m, k), precision, generator), _operand((n, k), precision, generator).t()
 
 
 def _operand(shape: tuple[int, int], precision: Precision, generator: torch.Generator) -> torch.Tensor:
@@ -182,46 +230,37 @@ def require_torch(index: int) -> str:
     return f"cuda:{index}"
 
 
-def set_precision(*, tf32: bool) -> dict[str, object]:
-    """Say whether fp32 products may use TF32, never shorten sums; what torch says afterwards.
-
-    Raises:
-        UnsupportedError: the environment overrides it.
-    """
-    import torch
-
-    override = os.environ.get("NVIDIA_TF32_OVERRIDE")
-    if override is not None and override != str(int(tf32)):
-        raise UnsupportedError(f"NVIDIA_TF32_OVERRIDE={override} in the environment overrides the precision; unset it")
-    settings = torch.backends.cuda.matmul
-    settings.allow_tf32 = tf32
-    settings.allow_fp16_reduced_precision_reduction = False
-    settings.allow_bf16_reduced_precision_reduction = False
-    found = {
-        "allow_tf32": bool(settings.allow_tf32),
-        "allow_fp16_reduced_precision_reduction": bool(settings.allow_fp16_reduced_precision_reduction),
-        "allow_bf16_reduced_precision_reduction": bool(settings.allow_bf16_reduced_precision_reduction),
-    }
-    if found["allow_tf32"] != tf32:
-        raise UnsupportedError(f"torch was asked for allow_tf32 = {tf32} and says {found['allow_tf32']}")
-    return dict(found)
-
-
 def fastest(
     candidates: Sequence[Shape], make: Callable[[Shape], Pairs], time: Callable[[Callable[[], object], int], float],
-    *, keep: int, within: Callable[[], bool]
+    *, keep: int, left_s: Callable[[], float]
 ) -> Iterator[tuple[Shape, float]]:  # fmt: skip
-    """The `keep` best shapes with their rates (FLOP/s), best first; a shape is tried with five calls.
+    """The `keep` best shapes with their rates (FLOP/s), best first; a shape is tried with a few calls.
 
     Args:
-        within: whether there is time to try another one.
+        left_s: the time left; a shape that would take longer at the best rate so far is left out, the first never.
     """
     rates: dict[Shape, float] = {}
     for shape in candidates:
-        if rates and not within():
-            break
+        m, n, k = shape
+        if rates and (1 + TRIAL_CALLS) * 2 * m * n * k / max(rates.values()) > left_s():
+            continue
         pairs = make(shape)
         time(pairs.call, 1)
-        rates[shape] = 5 * pairs.flops / time(pairs.call, 5)
+        rates[shape] = TRIAL_CALLS * pairs.flops / time(pairs.call, TRIAL_CALLS)
     best = sorted(rates, key=lambda shape: -rates[shape])
     yield from ((shape, rates[shape]) for shape in best[:keep])
+
+
+def zeros_ratio(
+    random: Pairs, zeros: Pairs, time: Callable[[Callable[[], object], int], float], *, seconds: float
+) -> float:  # fmt: skip
+    """How many times as fast products of zeros are: above 1 where power limits the speed, as zeros draw little.
+
+    Both take turns for `seconds` in all, so that a drift of the clock meets both alike.
+    """
+    calls = max(1, round(seconds / (2 * ZEROS_ROUNDS) / time(random.call, 1)))
+    lasted_s: tuple[list[float], list[float]] = ([], [])
+    for _ in range(ZEROS_ROUNDS):
+        for pairs, taken in zip((random, zeros), lasted_s, strict=True):
+            taken.append(time(pairs.call, calls))
+    return median(lasted_s[0]) / median(lasted_s[1])

@@ -1,10 +1,11 @@
-"""The GPU's products, done by torch on a CPU: shapes, precisions, checks, and the steps of the bench."""
+"""The GPU's products, done by torch on a CPU: shapes, precisions, switches, checks, and the steps of the bench."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -13,9 +14,10 @@ from kernels import device as devices
 from kernels.benches import matmul
 from kernels.cuda import library, products
 from kernels.cuda.products import PRECISIONS, Pairs, Precision, Shape
+from kernels.cuda.switches import switched
 from kernels.device import Device
-from kernels.spec import Case, Skip, UnsupportedError, WrongResultError
-from kernels.timing import EFFORT, HostTimer, measure
+from kernels.spec import Case, Observed, Profile, Skip, UnsupportedError, WrongResultError
+from kernels.timing import EFFORT, Figure, HostTimer, measure
 from tests.kernels.cuda.emulated import EmulatedGpu
 from tests.kernels.devices import small_setting
 
@@ -27,11 +29,10 @@ each = pytest.mark.parametrize("precision", PRECISIONS, ids=lambda precision: st
 
 
 @pytest.fixture(autouse=True)
-def settings() -> Iterator[None]:
-    """torch's switches as they were."""
-    saved = torch.backends.cuda.matmul.allow_tf32
-    yield
-    torch.backends.cuda.matmul.allow_tf32 = saved
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No override in the environment; torch stands for our own kernel, which needs a GPU."""
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+    monkeypatch.setattr(products, "own_product", lambda left, right, out: partial(torch.mm, left, right, out=out))
 
 
 @pytest.fixture
@@ -41,7 +42,6 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "timer_for", lambda device: HostTimer())
     monkeypatch.setattr(products, "require_torch", lambda index: "cpu")
     monkeypatch.setattr(products, "shapes", lambda *_: (SHAPE, (64, 64, 64), (32, 64, 64), (16, 32, 32)))
-    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
 
 
 def pairs(precision: Precision, shape: Shape = SHAPE) -> Pairs:
@@ -120,35 +120,112 @@ def test_the_best_shapes_are_kept_in_order() -> None:
         return calls * seconds[call.__self__.shape]  # type: ignore[attr-defined]
 
     found = list(products.fastest(list(seconds), lambda shape: pairs(PRECISIONS[5], shape), time, keep=2,
-                                  within=lambda: True))  # fmt: skip
+                                  left_s=lambda: 1e9))  # fmt: skip
 
     flops = 2 * 64 * 64 * 64
     assert [shape for shape, _ in found] == [(64, 64, 128), (64, 64, 64)]
     assert [rate for _, rate in found] == pytest.approx([flops * 2 / 1.5, flops])
 
 
-def test_one_shape_is_tried_however_late_it_is() -> None:
-    """A case always gets its figure."""
-    found = list(products.fastest([SHAPE, (64, 64, 64)], lambda shape: pairs(PRECISIONS[5], shape),
-                                  lambda call, calls: 1.0, keep=3, within=lambda: False))  # fmt: skip
+def test_a_shape_there_is_no_time_for_is_left_out() -> None:
+    """The first is tried however late it is; its rate of 2·64³ in 1 s makes six calls of twice the work last 12 s."""
+    shapes = [(64, 64, 64), (64, 64, 128), (32, 64, 64)]
 
-    assert [shape for shape, _ in found] == [SHAPE]
+    def found(left_s: float) -> list[Shape]:
+        kept = products.fastest(shapes, lambda shape: pairs(PRECISIONS[5], shape),
+                                lambda call, calls: calls * 1.0, keep=3, left_s=lambda: left_s)  # fmt: skip
+        return [shape for shape, _ in kept]
+
+    assert found(0.0) == [(64, 64, 64)]
+    assert set(found(11.9)) == {(64, 64, 64), (32, 64, 64)}
+    assert set(found(12.1)) == set(shapes)
 
 
-def test_every_precision_is_measured_with_its_context(gpu: None) -> None:
-    """Three shapes kept of four; TF32 for its own key and no other; the clock of the load beside it."""
-    found: dict[str, dict[str, object]] = {}
-    setting = replace(small_setting(device=DEVICE), budget_s=600.0)  # all shapes are tried
+def test_zeros_take_turns_with_random_operands() -> None:
+    """A call of random ones lasts 10 ms, of zeros 8: 1.25 times as fast; six batches of 0.6 s / 6 each."""
+    batches: list[int] = []
+    random, zeros = pairs(PRECISIONS[5]), Pairs(PRECISIONS[5], SHAPE, device="cpu", l2_bytes=1, seed=1, zeros=True)
+
+    def time(call: Callable[[], object], calls: int) -> float:
+        batches.append(calls)
+        return calls * (0.010 if call == random.call else 0.008)
+
+    assert products.zeros_ratio(random, zeros, time, seconds=0.6) == pytest.approx(1.25)
+    assert batches == [1, *[10] * 6]
+
+
+def test_zeros_are_zeros_in_every_precision() -> None:
+    """A product of them is right, and zero."""
+    for precision in PRECISIONS:
+        found = Pairs(precision, SHAPE, device="cpu", l2_bytes=1, seed=1, zeros=True)
+        found.call()
+        assert not found.result.any()
+
+
+def measured(profile: Profile, *only: str) -> dict[str, Figure]:
+    """Each figure of the bench, with all shapes tried."""
+    found: dict[str, Figure] = {}
+    setting = replace(small_setting(*only, device=DEVICE, profile=profile), budget_s=600.0)
     for step in matmul.on_cuda(setting):
         assert isinstance(step, Case)
         assert len(step.variants) == 3
         (figure,) = measure(step, HostTimer(), replace(EFFORT["cuda"], min_warm_s=0.0, min_time_s=0.0), 0.02)
-        found[figure.key] = figure.context
+        found[figure.key] = figure
+    return found
+
+
+def test_every_precision_is_measured_with_its_context(gpu: None) -> None:
+    """Three shapes kept of four; TF32 and short sums for their own keys and no others; the clock of the load."""
+    found = measured("standard")
 
     assert tuple(found) == matmul.GPU_KEYS
-    assert {key for key, context in found.items() if context["allow_tf32"]} == {"matmul.tf32"}
+    contexts = {key: figure.context for key, figure in found.items()}
+    assert {key for key, context in contexts.items() if context["allow_tf32"]} == {"matmul.tf32"}
+    assert {key for key, context in contexts.items() if context["allow_fp16_accumulation"]} == {"matmul.fp16_acc16"}
     # the emulated clock counts nanoseconds; a busy machine makes it seem slower
-    assert all(0 < float(str(context["clock_hz"])) < 1.1e9 for context in found.values())
+    assert all(0 < float(str(context["clock_hz"])) < 1.1e9 for context in contexts.values())
+    assert not any("zeros_ratio" in context for context in contexts.values())
+
+
+def test_a_figure_s_context_says_what_was_sustained_and_what_a_cycle_did(
+    gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four samples of two calls: 1, 1, 2 and 4 s each; 2 multiprocessors at 1 GHz; 96·64·128·2 operations a call."""
+    monkeypatch.setattr(matmul, "_note_clock", lambda context, *_: context.update(clock_hz=1e9))
+    (step,) = matmul.on_cuda(small_setting("matmul.fp32", device=DEVICE))
+    assert isinstance(step, Case)
+    assert step.after is not None
+    variant = next(each for each in step.variants if each.label == "96x64x128")
+    variant.call()
+    variant.check()
+
+    found = step.after(variant, (1.0, 1.0, 2.0, 4.0), 2)
+
+    flops = 2 * 96 * 64 * 128
+    assert found == {
+        "sustained_per_s": pytest.approx(flops * (1 / 2 + 1 / 4) / 2),
+        "sustained_after_s": 4.0,
+        "per_sm_cycle": pytest.approx(flops * (1 + 1 / 2) / 2 / 2e9),
+    }
+
+
+def test_the_deep_profile_multiplies_zeros_too(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the figure of random operands, in its context."""
+    monkeypatch.setattr(matmul, "GPU_ZEROS_PART", 1e-5)
+    ratio = measured("deep", "matmul.fp32")["matmul.fp32"].context["zeros_ratio"]
+
+    assert isinstance(ratio, float)
+    assert ratio > 0
+
+
+def test_the_quick_profile_leaves_the_witnesses_to_others(gpu: None) -> None:
+    """With a reason; the shares are of what is measured."""
+    setting = small_setting(device=DEVICE)
+    steps = list(matmul.on_cuda(setting))
+
+    assert [step.key for step in steps if isinstance(step, Skip)] == list(matmul.GPU_NOT_QUICK)
+    assert matmul.shares(setting) == 7
+    assert matmul.shares(replace(setting, profile="deep")) == 8
 
 
 @pytest.mark.parametrize(
@@ -158,20 +235,84 @@ def test_every_precision_is_measured_with_its_context(gpu: None) -> None:
 def test_what_a_gpu_has_no_unit_for_is_skipped(gpu: None, capability: tuple[int, int], skipped: set[str]) -> None:
     """By its compute capability, with both versions in the reason."""
     device = replace(DEVICE, capability=capability)
-    steps = list(matmul.on_cuda(small_setting(device=device)))
+    steps = list(matmul.on_cuda(small_setting(device=device, profile="standard")))
 
     assert {step.key for step in steps if isinstance(step, Skip)} == skipped
     assert all(f"found {capability[0]}.{capability[1]}" in step.reason for step in steps if isinstance(step, Skip))
 
 
-def test_an_environment_that_overrides_tf32_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """NVIDIA_TF32_OVERRIDE=1 would make fp32 a lie; 0 says what we say."""
+def by_key(key: str) -> Precision:
+    return next(precision for precision in PRECISIONS if precision.key == key)
+
+
+def test_an_environment_that_overrides_tf32_is_refused(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NVIDIA_TF32_OVERRIDE=1 would make fp32 a lie, and is the truth for tf32; 0 says what we say."""
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
-    with pytest.raises(UnsupportedError, match="overrides the precision"):
-        products.set_precision(tf32=False)
+    steps = list(matmul.on_cuda(small_setting("matmul.fp32", "matmul.tf32", device=DEVICE)))
+    assert [(step.key, isinstance(step, Skip)) for step in steps if not isinstance(step, Observed)] == [
+        ("matmul.tf32", False),
+        ("matmul.fp32", True),
+    ]
 
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
-    assert products.set_precision(tf32=False)["allow_tf32"] is False
+    with switched(by_key("matmul.fp32")) as said:
+        assert said["allow_tf32"] is False
+
+
+@pytest.mark.parametrize("key", ["matmul.tf32", "matmul.fp16_acc16"])
+def test_switches_are_put_back_whatever_happens(key: str) -> None:
+    """On inside for its own key, as before outside, also when the product fails."""
+    settings = torch.backends.cuda.matmul
+    before = (settings.allow_tf32, settings.allow_fp16_accumulation)
+    inside: list[tuple[bool, bool, object]] = []
+
+    def fail() -> None:
+        with switched(by_key(key)) as said:
+            inside.append((settings.allow_tf32, settings.allow_fp16_accumulation, said.get("fp32_precision", "ieee")))
+            raise RuntimeError("no product")
+
+    with pytest.raises(RuntimeError, match="no product"):
+        fail()
+
+    assert inside == [(True, False, "tf32") if key == "matmul.tf32" else (False, True, "ieee")]
+    assert (settings.allow_tf32, settings.allow_fp16_accumulation) == before
+
+
+class Stubborn:
+    """Switches that cannot be turned."""
+
+    allow_fp16_reduced_precision_reduction = False
+    allow_bf16_reduced_precision_reduction = False
+
+    def __init__(self, *, tf32: bool, said: str) -> None:
+        self.__dict__.update(tf32=tf32, fp32_precision=said)
+
+    @property
+    def allow_tf32(self) -> bool:
+        return bool(self.__dict__["tf32"])
+
+    @allow_tf32.setter
+    def allow_tf32(self, value: bool) -> None:
+        """As if it had been."""
+
+
+@pytest.mark.parametrize(
+    ("key", "tf32", "said", "words"),
+    [
+        ("matmul.fp32", True, "tf32", "asked for allow_tf32 = False and says True"),
+        ("matmul.fp32", False, "tf32", "asked for full fp32 and says it multiplies in tf32"),
+        ("matmul.tf32", False, "ieee", "asked for allow_tf32 = True and says False"),
+        ("matmul.fp16_acc16", False, "ieee", "has no allow_fp16_accumulation"),
+    ],
+)
+def test_a_switch_that_does_not_turn_is_told(
+    key: str, tf32: bool, said: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What torch says afterwards counts, in its older and its newer words."""
+    monkeypatch.setattr(torch.backends.cuda, "matmul", Stubborn(tf32=tf32, said=said))
+
+    with pytest.raises(UnsupportedError, match=words), switched(by_key(key)):
+        pass
 
 
 def test_torch_without_cuda_is_a_reason() -> None:
