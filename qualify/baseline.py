@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from kernels import stats
+from qualify import steadiness
 from qualify.records import Attempt, Measurement, Node, Report
-from qualify.reference import is_virtual
+from qualify.steadiness import Steadiness
 from qualify.trial import Side, is_disturbed, number
 
 #: below this many comparable figures a median is not worth comparing with
@@ -17,16 +18,8 @@ LEAST_FIGURES = 3
 #: the newest ones used: long enough for a steady median, short enough to forget another season
 MOST_FIGURES = 20
 
-#: figures made of instructions in a core and nothing outside it: work per cycle is theirs, boost is not
-PER_CLOCK = ("matmul.", "launch.", "memlatency.l1", "memlatency.l2")
-#: smallest drop that is a finding. A core's work per cycle repeats within 1 %: with 2.6 of these, three attempts and
-#: five earlier runs a false alarm comes once in 2500 runs, and a loss of 5 % is found in 995 of 1000 (simulated in the
-#: tests). Memory, disk and network drift with the rest of the machine
-LEAST_DROP_PER_CLOCK, LEAST_DROP = 0.026, 0.05
-#: and of what a virtual machine shares with tenants it cannot see, who take and give back that much within minutes
-LEAST_DROP_SHARED = 0.30
-#: the spread to expect of a steady figure, and how many figures that expectation is worth
-PRIOR_SPREAD_PER_CLOCK, PRIOR_SPREAD, PRIOR_WEIGHT = 0.01, 0.015, 20.0
+#: how many figures the expected spread is worth
+PRIOR_WEIGHT = 20.0
 #: limits of a steady figure in spreads
 SPREADS = 2.6
 #: a figure is restless when its spread is this many times what is expected of a steady one, which chance makes of five
@@ -55,6 +48,8 @@ CLEAR_SPREADS = 1.5
 LEAST_SCATTERED = 8
 #: figures from which on the spread is estimated so that half of them may be outliers
 ROBUST_FROM = 10
+#: and from which on one of them may be
+OUTLIER_FROM = 5
 MAD_TO_SPREAD = 1.4826
 #: versions that change what a figure measures; the kernel is the node's own and is not one of them
 TOOLS = {"matmul": ("torch", "numpy"), "allreduce": ("torch",), "network": ("libiperf",)}
@@ -70,7 +65,7 @@ class Baseline:
     spread: float  #: to expect between two runs, relative
     drop: float  #: relative drop that is a finding
     n: int
-    per_clock: bool
+    how: Steadiness
 
     def side(self, attempt: Attempt) -> Side | None:
         """What an attempt says of the limit; nothing when it was disturbed or cannot be compared."""
@@ -83,26 +78,26 @@ class Baseline:
 
     def change(self, attempt: Attempt) -> float | None:
         """Relative change against the past: -0.05 is a loss of 5 %."""
-        seen = goodness(attempt, unit=self.unit, per_clock=self.per_clock)
+        seen = goodness(attempt, unit=self.unit, how=self.how)
         return None if seen is None else math.expm1(seen - self.centre)
 
 
-def is_per_clock(key: str) -> bool:
-    """Whether the figure is compared per cycle; a tail is made of interruptions, not of cycles."""
-    return key.startswith(PER_CLOCK) and not key.endswith("_p99")
-
-
-def goodness(attempt: Attempt | Measurement, *, unit: str, per_clock: bool) -> float | None:
-    """Logarithm of the figure, turned so that more is better, per cycle and thread where that is asked for.
+def goodness(attempt: Attempt | Measurement, *, unit: str, how: Steadiness) -> float | None:
+    """Logarithm of the figure, turned so that more is better, per cycle and by its best sample where that is asked for.
 
     None when there is no figure, or no clock to divide by, or no better and worse (a ratio).
     """
     if attempt.value is None or attempt.value <= 0 or unit == "ratio":
         return None
-    if not per_clock:
-        return math.log(attempt.value) if unit != "s" else -math.log(attempt.value)
-    clock_hz = number(attempt.context, "clock_hz")
-    return None if not clock_hz else _undisturbed(attempt, unit) - math.log(clock_hz)
+    clock_hz = number(attempt.context, "clock_hz") if how.per_clock else 1.0
+    if not clock_hz:
+        return None
+    good = _undisturbed(attempt, unit) if how.by_best else _log(attempt.value, unit)
+    return good - math.log(clock_hz)
+
+
+def _log(value: float, unit: str) -> float:
+    return math.log(value) if unit != "s" else -math.log(value)
 
 
 def _undisturbed(attempt: Attempt | Measurement, unit: str) -> float:
@@ -114,45 +109,63 @@ def _undisturbed(attempt: Attempt | Measurement, unit: str) -> float:
     Source: J. Chen and J. Revels, Robust benchmarking in noisy environments, arXiv:1608.04295.
     """
     samples = attempt.samples or (attempt.value or math.nan,)
-    return math.log(max(samples)) if unit != "s" else -math.log(min(samples))
+    return _log(max(samples) if unit != "s" else min(samples), unit)
 
 
 def baseline(node: Node, measurement: Measurement, history: Sequence[Report]) -> Baseline | None:
-    """What this node's earlier reports lead to expect of `measurement`; None with fewer than three comparable figures.
+    """What this node's earlier reports lead to expect of `measurement`, by the finest comparison that can be made."""
+    return next(iter(baselines(node, measurement, history)), None)
+
+
+def baselines(node: Node, measurement: Measurement, history: Sequence[Report]) -> tuple[Baseline, ...]:
+    """One for each way to compare it, the finest first; without those that have fewer than three comparable figures.
 
     Compared are logarithms, so that a limit is a part of the figure whatever its size.
     """
-    per_clock = is_per_clock(measurement.key)
     past = _newest(node, measurement, history)
-    figures = [seen for m in past if (seen := goodness(m, unit=measurement.unit, per_clock=per_clock)) is not None]
+    found = (_baseline(measurement, past, how) for how in steadiness.of(node, measurement.key))
+    return tuple(one for one in found if one is not None)
+
+
+def _baseline(measurement: Measurement, past: Sequence[Measurement], how: Steadiness) -> Baseline | None:
+    figures = [seen for m in past if (seen := goodness(m, unit=measurement.unit, how=how)) is not None]
     if len(figures) < LEAST_FIGURES:
         return None
     # the best sample does not care how the rest scatter
-    prior, scatter = (PRIOR_SPREAD_PER_CLOCK, 0.0) if per_clock else (PRIOR_SPREAD, _scatter(past))
-    spread, spreads = _spread(figures, prior, scatter)
-    shared = LEAST_DROP_SHARED if is_virtual(node) else LEAST_DROP
+    spread, spreads = _spread(figures, how, 0.0 if how.by_best else _scatter(past))
     return Baseline(
         unit=measurement.unit,
         centre=statistics.median(figures),
         spread=spread,
-        drop=max(LEAST_DROP_PER_CLOCK if per_clock else shared, spreads * spread),
+        drop=max(how.drop, spreads * spread),
         n=len(figures),
-        per_clock=per_clock,
+        how=how,
     )
 
 
-def _spread(figures: Sequence[float], prior: float, scatter: float) -> tuple[float, float]:
+def _spread(figures: Sequence[float], how: Steadiness, scatter: float) -> tuple[float, float]:
     """The spread between runs, and how many of it make a limit.
 
-    That of a steady figure is drawn towards `prior`; a restless one, by its past or by the scatter within its runs,
-    has only its own, which few figures tell badly.
+    That of a steady figure is drawn towards what is expected; a restless one, by its past or by the scatter within its
+    runs, has only its own, which few figures tell badly.
     """
-    n = len(figures)
-    own = statistics.stdev(figures) if n < ROBUST_FROM else stats.mad(figures) * MAD_TO_SPREAD * n / (n - 0.8)
+    n, prior = len(figures), how.prior
+    own = _own_spread(figures, one_outlier=how.one_outlier)
     if own <= RESTLESS * prior and scatter <= RESTLESS_SCATTER * prior:
         return math.sqrt((PRIOR_WEIGHT * prior**2 + (n - 1) * own**2) / (PRIOR_WEIGHT + n - 1)), SPREADS
     quantile = next(STUDENT[freedom] for freedom in sorted(STUDENT, reverse=True) if freedom <= n - 1)
     return max(own, scatter / 2), quantile * math.sqrt(1 + math.pi / 2 / n)
+
+
+def _own_spread(figures: Sequence[float], *, one_outlier: bool) -> float:
+    """Between the runs there were; where one of them may be an outlier the rest must not be called restless for it."""
+    n = len(figures)
+    if n >= ROBUST_FROM:
+        return stats.mad(figures) * MAD_TO_SPREAD * n / (n - 0.8)
+    if one_outlier and n >= OUTLIER_FROM:
+        centre = statistics.median(figures)
+        return statistics.stdev(sorted(figures, key=lambda figure: abs(figure - centre))[:-1])
+    return statistics.stdev(figures)
 
 
 def _scatter(measurements: Sequence[Measurement]) -> float:
@@ -196,8 +209,10 @@ def _same_machine(node: Node, earlier: Node, key: str) -> bool:
     bench = key.partition(".")[0]
     tools = (*TOOLS_OF_ALL, *TOOLS.get(bench, ()))
     same_disk = bench != "disk" or _disk(node) == _disk(earlier)
+    same_gpus = node.device_kind != "cuda" or _gpus(node) == _gpus(earlier)
     return (
         same_disk
+        and same_gpus
         and node.id == earlier.id
         and node.device_kind == earlier.device_kind
         and node.cpu.model == earlier.cpu.model
@@ -205,6 +220,12 @@ def _same_machine(node: Node, earlier: Node, key: str) -> bool:
         and node.cgroup.cpu_quota_cpus == earlier.cgroup.cpu_quota_cpus
         and all(node.versions.get(tool) == earlier.versions.get(tool) for tool in tools)
     )
+
+
+def _gpus(node: Node) -> tuple[object, ...]:
+    """What of the GPUs and their driver changes figures rightly; what it changed to is other rules' business."""
+    driver = (node.versions.get("driver") or "").partition(".")[0]
+    return driver, *((gpu.uuid, gpu.name, gpu.ecc_enabled, gpu.power_limit_w, gpu.mig) for gpu in node.gpus)
 
 
 def _disk(node: Node) -> tuple[str | None, str | None] | None:

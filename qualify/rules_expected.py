@@ -6,19 +6,13 @@ import statistics
 from collections.abc import Iterator
 from functools import partial
 
-from qualify.baseline import (
-    LEAST_DROP,
-    LEAST_DROP_PER_CLOCK,
-    LEAST_DROP_SHARED,
-    LEAST_FIGURES,
-    SPREADS,
-    Baseline,
-    baseline,
-)
+from qualify.baseline import LEAST_FIGURES, SPREADS, Baseline, baselines
 from qualify.records import Attempt, Measurement, Severity
 from qualify.reference import DTYPES, Part, cpu_peak
 from qualify.rule import Evidence, Hit, Rule, percent, si
-from qualify.trial import BARELY, Side, attempts, is_disturbed, number, rule_attempts
+from qualify.steadiness import GPU_MEMORY, GPU_PER_CLOCK, GPU_PRODUCT, LEAST_DROP, LEAST_DROP_PER_CLOCK
+from qualify.steadiness import LEAST_DROP_SHARED as SHARED
+from qualify.trial import BARELY, Ruling, Side, attempts, is_disturbed, number, rule_attempts
 
 #: what a clock may differ from the formula's before a figure is impossible
 PHYSICS_PART = 1.03
@@ -30,30 +24,39 @@ RATIO_LOW, RATIO_HIGH = 1.3, 3.0
 
 def below_history(evidence: Evidence) -> Iterator[Hit]:
     """Slower than this node used to be."""
-    for key, measurement in sorted(evidence.measurements.items()):
-        past = baseline(evidence.node, measurement, evidence.history) if measurement.value is not None else None
-        if past is None:
-            continue
-        ruling = rule_attempts(measurement, past.side)
-        if ruling.misses or ruling.is_open:
-            yield Hit(
-                text=_history_text(key, measurement, past),
-                evidence={
-                    "change": [past.change(attempt) for attempt in attempts(measurement)],
-                    "limit": -past.drop,
-                    "earlier_figures": past.n,
-                    "spread": past.spread,
-                    "per_clock": past.per_clock,
-                },
-                key=key,
-                ruling=ruling,
-                severity=_history_severity(_middle_change(measurement, past), past),
-            )
+    for measurement in (m for _, m in sorted(evidence.measurements.items()) if m.value is not None):
+        every = [(past, rule_attempts(measurement, past.side)) for past in _pasts(evidence, measurement)]
+        # one finding a figure: what is decided before what is open, the finest comparison first
+        told = [one for one in every if one[1].missed] or [one for one in every if one[1].is_open or one[1].misses]
+        for past, ruling in told[:1]:
+            yield _below(measurement, past, ruling)
+
+
+def _pasts(evidence: Evidence, measurement: Measurement) -> list[Baseline]:
+    """Those that say anything: without a clock beside it no figure is compared per cycle, however often it is made."""
+    every = baselines(evidence.node, measurement, evidence.history)
+    return [past for past in every if any(past.change(attempt) is not None for attempt in attempts(measurement))]
+
+
+def _below(measurement: Measurement, past: Baseline, ruling: Ruling) -> Hit:
+    return Hit(
+        text=_history_text(measurement.key, measurement, past),
+        evidence={
+            "change": [past.change(attempt) for attempt in attempts(measurement)],
+            "limit": -past.drop,
+            "earlier_figures": past.n,
+            "spread": past.spread,
+            "per_clock": past.how.per_clock,
+        },
+        key=measurement.key,
+        ruling=ruling,
+        severity=_history_severity(_middle_change(measurement, past), past),
+    )
 
 
 def _history_text(key: str, measurement: Measurement, past: Baseline) -> str:
     change = _middle_change(measurement, past) or 0.0
-    unit = "per clock cycle " if past.per_clock else ""
+    unit = "per clock cycle " if past.how.per_clock else ""
     return f"{key} is {unit}{percent(-change)} worse than the median of {past.n} earlier runs"
 
 
@@ -216,7 +219,9 @@ RULES = (
         severity="failure",
         fires="a figure is worse than this node's own earlier ones",
         limit=f"{percent(LEAST_DROP_PER_CLOCK)} per clock cycle for what happens in the core, by its best sample; "
-        f"{percent(LEAST_DROP)} for all else, {percent(LEAST_DROP_SHARED)} in a virtual machine; "
+        f"{percent(LEAST_DROP)} for all else, {percent(SHARED)} in a virtual machine; a GPU's products "
+        f"{percent(GPU_PER_CLOCK.drop)} per cycle and {percent(GPU_PRODUCT.drop)} as they are, its memory and links "
+        f"{percent(GPU_MEMORY.drop)}; "
         f"or {SPREADS:g} times the spread of the earlier figures if that is more; from {LEAST_FIGURES} "
         f"comparable ones on; 2 of 3. Beyond {percent(HISTORY_FAILURE)} and twice the limit it is a failure",
         remedy="Find what changed since: firmware, cooling, memory modules, neighbours, a new service.",

@@ -96,7 +96,8 @@ class _Run:
             room_s = self._left_s() - self._plan.budget_s * REPEAT_PART
             self._tell("bench", slot.bench.name, slot.keys, planned_s)
             factor = min(MAX_STRETCH, max(0.0, room_s) / planned_s)
-            self._found |= self._run_slot(slot, slot.seconds * factor, planned_s)
+            measured = self._run_slot(slot, slot.seconds * factor, planned_s)
+            self._found |= self._clocked(measured, self._sampler.so_far())
 
     def confirm(self) -> None:
         """Measure again what missed a limit, until two attempts of three agree or the budget is spent."""
@@ -113,8 +114,13 @@ class _Run:
                 if seconds < slot.bench.startup_s + MIN_AGAIN_S:
                     return
                 self._tell("repeat", slot.bench.name, keys, seconds)
-                for key, measurement in self._run_slot(replace(slot, keys=keys), seconds, seconds).items():
+                measured = self._run_slot(replace(slot, keys=keys), seconds, seconds)
+                for key, measurement in self._clocked(measured, self._sampler.so_far()).items():
                     self._found[key] = gates.combine(self._found[key], measurement)
+
+    def _clocked(self, found: dict[str, Measurement], telemetry: tuple[Telemetry, ...]) -> dict[str, Measurement]:
+        """With a GPU's clocks, each attempt with those of its own time: what is confirmed is compared like the rest."""
+        return with_clocks(found, telemetry) if self._request.node.device_kind == "cuda" else found
 
     def report(self, telemetry: tuple[Telemetry, ...], *, partial: bool) -> Report:
         """The report of what was found so far."""
@@ -122,8 +128,7 @@ class _Run:
         for slot in plan.slots:
             for key in slot.keys:
                 self._found.setdefault(key, interrupted(key, slot.bench))
-        if request.node.device_kind == "cuda":
-            self._found = with_clocks(self._found, telemetry)
+        self._found = self._clocked(self._found, telemetry)
         evidence = self._evidence(telemetry)
         findings = gates.judge(evidence)
         verdict, reasons = gates.verdict(findings, self._found, plan.required)

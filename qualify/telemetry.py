@@ -119,6 +119,10 @@ class Sampler:
                 self.gpus.stop()
         return tuple(self._taken)
 
+    def so_far(self) -> tuple[Telemetry, ...]:
+        """Every reading up to now, in the order taken."""
+        return tuple(self._taken)
+
     def take(self) -> None:
         """Take one reading now."""
         now, before = self._read(), self._before
