@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from kernels.cpu.arrays import Arrays
     from kernels.cuda.library import Gpu
     from kernels.cuda.streams import Streams
+    from kernels.timing import Timer
 
 KEYS = ("memory.triad", "memory.copy", "memory.scale", "memory.add", "memory.read", "memory.write")
 LLC_MULTIPLE = 4  # STREAM's rule: each array at least four times the last-level caches together
 LLC_FALLBACK_BYTES = 64 << 20  # where the machine does not tell: more than most server sockets of eight cores have
-SAMPLE_S = 0.02  # a few passes: the first after a pause is up to 3 % slower, which a program in a loop never sees
 MEMORY_PART = 0.5  # of what is available, for the three arrays together
 SAMPLE_S = 10e-3  # waking the crew costs a sample some 0.2 ms, in which its cores are not wanted by us
 SHARES = {"memory.triad": 1.5, "memory.copy": 1.5}
@@ -100,7 +100,9 @@ def on_cuda(setting: Setting) -> Iterator[Step]:
 
 
 def _loops_on(gpu: Gpu, keys: list[str], setting: Setting) -> Iterator[Step]:
+    from kernels.cuda.fingerprint import counted_sms
     from kernels.cuda.streams import SHAPES, Streams
+    from kernels.device import timer_for
 
     bytes_each = -(-max(LLC_MULTIPLE * gpu.l2_bytes, GPU_LEAST_BYTES) // 4096) * 4096
     free_bytes = gpu.free_bytes()
@@ -110,10 +112,21 @@ def _loops_on(gpu: Gpu, keys: list[str], setting: Setting) -> Iterator[Step]:
             f"{free_bytes >> 20} MiB free; end other programs on the GPU"
         )
     streams = Streams(gpu, bytes_each, seed=setting.seed)
+    chip = {"l2_bytes": gpu.l2_bytes, "sms": gpu.sms, "sms_counted": counted_sms(gpu)}
     for key in keys:
         variants = tuple(_gpu_variant(streams, key, shape) for shape in SHAPES)
-        context = {"array_bytes": bytes_each, "l2_bytes": gpu.l2_bytes, "access_bytes": 16}
+        context: dict[str, object] = {"array_bytes": bytes_each, "access_bytes": 16, **chip}
+        if key == "memory.read" and setting.profile != "quick":
+            context |= _cache(streams, timer_for(setting.device))
         yield Case(key=key, unit="B/s", variants=variants, share=SHARES.get(key, 1.0), context=context)
+
+
+def _cache(streams: Streams, timer: Timer) -> dict[str, object]:
+    """Where the last-level cache ends, as reading it shows; None where no step was found."""
+    from kernels.cuda.fingerprint import cache_curve, knee
+
+    curve = cache_curve(streams, timer)
+    return {"l2_knee_bytes": knee(curve), "l2_curve": [[size_bytes, rate] for size_bytes, rate in curve.items()]}
 
 
 def _gpu_variant(streams: Streams, key: str, shape: tuple[int, int]) -> Variant:

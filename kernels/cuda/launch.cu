@@ -1,4 +1,4 @@
-// Kernels that do nothing: one that ends at once, and one that holds its stream.
+// Kernels that do nothing of use: one ends at once, one holds its stream, one tells where it ran.
 
 extern "C" __global__ void empty() {}
 
@@ -11,5 +11,15 @@ extern "C" __global__ void hold(volatile unsigned int* flag, long long cycles) {
             flag[1] = 1;
             return;
         }
+    }
+}
+
+// seen[n] becomes 1 where multiprocessor n ran a block; each stays for `cycles`, so that the others must go elsewhere
+extern "C" __global__ void mark_sm(unsigned int* seen, unsigned int length, long long cycles) {
+    unsigned int id;
+    asm("mov.u32 %0, %%smid;" : "=r"(id));
+    if (threadIdx.x == 0 && id < length) seen[id] = 1;
+    long long start = clock64();
+    while (clock64() - start < cycles) {
     }
 }

@@ -45,6 +45,25 @@ extern "C" __global__ void stream_read(const ulonglong2* __restrict__ a, unsigne
     sums[FIRST] = sum;
 }
 
+// the same again and again, past the first level: what stays in the second does not come from memory
+extern "C" __global__ void stream_again(const ulonglong2* a, unsigned long long pairs, unsigned long long passes,
+                                        unsigned long long* __restrict__ sums) {
+    unsigned long long sum = 0;
+    for (unsigned long long pass = 0; pass < passes; pass++) {
+        unsigned long long stride = STRIDE, i = FIRST;
+        FOUR(i, pairs) {
+            ulonglong2 p = __ldcg(a + i), q = __ldcg(a + i + stride);
+            ulonglong2 r = __ldcg(a + i + 2 * stride), s = __ldcg(a + i + 3 * stride);
+            sum += p.x + p.y + q.x + q.y + r.x + r.y + s.x + s.y;
+        }
+        REST(i, pairs) {
+            ulonglong2 p = __ldcg(a + i);
+            sum += p.x + p.y;
+        }
+    }
+    sums[FIRST] = sum;
+}
+
 extern "C" __global__ void stream_copy(const double2* __restrict__ a, double2* __restrict__ c,
                                        unsigned long long pairs) {
     unsigned long long stride = STRIDE, i = FIRST;

@@ -16,6 +16,7 @@ from kernels.timing import Timer
 #: threads per block and blocks per multiprocessor; a loop is tried once with each
 SHAPES = ((256, 8), (512, 4), (1024, 2), (256, 32), (512, 16))
 CHECK_SHAPE = (256, 8)
+AGAIN_SHAPE = (1024, 2)  # every thread that a multiprocessor has room for
 PAIR_BYTES = 16
 OPERATIONS = {"copy": 0, "write": 1, "scale": 2, "add": 3, "triad": 4}  #: as stream.cu numbers them
 ARRAYS = {"read": 1, "write": 1, "copy": 2, "scale": 2, "add": 3, "triad": 3}  #: that an operation passes over
@@ -39,7 +40,7 @@ class Streams:
         self._parts = gpu.empty(most, "uint64")
         for array, seed_word in ((self._a, self._seeds[0]), (self._b, self._seeds[1])):
             self._launcher("stream_fill", CHECK_SHAPE, array, self._pairs, seed_word)()
-        self._total: int | None = None
+        self._totals: dict[int, int] = {}
         self.spoil()
 
     def work_bytes(self, operation: str) -> int:
@@ -66,7 +67,7 @@ class Streams:
             WrongResultError: one differs by any bit, or the sum over what was read does.
         """
         if operation == "read":
-            self._check_sum(shape[0] * shape[1] * self._gpu.sms)
+            self._check_sum(shape[0] * shape[1] * self._gpu.sms, self._pairs, passes=1)
         else:
             found = self._gpu.upload(np.array([0, ALL_ONES], dtype=np.uint64))
             number = np.int32(OPERATIONS[operation])
@@ -84,17 +85,31 @@ class Streams:
         self._launcher("stream_write", CHECK_SHAPE, self._c, self._pairs, NOTHING)()
         self._launcher("stream_write", CHECK_SHAPE, self._parts, np.uint64(self._parts.size // 2), np.float64(0.0))()
 
-    def _check_sum(self, threads: int) -> None:
-        if self._total is None:
+    def again(self, size_bytes: int, passes: int) -> Callable[[], None]:
+        """A call that reads the first `size_bytes` of an array `passes` times, past the first-level caches."""
+        pairs = np.uint64(size_bytes // PAIR_BYTES)
+        return self._launcher("stream_again", AGAIN_SHAPE, self._a, pairs, np.uint64(passes), self._parts)
+
+    def check_again(self, size_bytes: int, passes: int) -> None:
+        """Compare what such a call has read with what is stored, then spoil it.
+
+        Raises:
+            WrongResultError: it does not add up.
+        """
+        threads = AGAIN_SHAPE[0] * AGAIN_SHAPE[1] * self._gpu.sms
+        self._check_sum(threads, np.uint64(size_bytes // PAIR_BYTES), passes=passes)
+        self.spoil()
+
+    def _check_sum(self, threads: int, pairs: np.uint64, *, passes: int) -> None:
+        if int(pairs) not in self._totals:
             total = self._gpu.upload(np.zeros(1, dtype=np.uint64))
-            self._launcher("stream_total", CHECK_SHAPE, self._pairs, self._seeds[0], total)()
-            self._total = int(self._gpu.download(total)[0])
+            self._launcher("stream_total", CHECK_SHAPE, pairs, self._seeds[0], total)()
+            self._totals[int(pairs)] = int(self._gpu.download(total)[0])
+        wanted = passes * self._totals[int(pairs)] & ALL_ONES
         # beyond them are parts of a launch with more threads
         found = int(self._gpu.download(self._parts)[:threads].sum(dtype=np.uint64))
-        if found != self._total:
-            raise WrongResultError(
-                f"memory.read: what was read adds up to {found:#x}, what was stored {self._total:#x}"
-            )
+        if found != wanted:
+            raise WrongResultError(f"memory.read: what was read adds up to {found:#x}, what was stored {wanted:#x}")
 
     def _launcher(self, kernel: str, shape: tuple[int, int], *arguments: Any) -> Callable[[], None]:
         block, per_sm = shape

@@ -75,6 +75,7 @@ def built(source: str, edit: Callable[[str], str] | None = None) -> ctypes.CDLL:
 
 CTYPES: dict[str, Any] = {
     "uint64": ctypes.c_uint64,
+    "uint32": ctypes.c_uint32,
     "int64": ctypes.c_int64,
     "int32": ctypes.c_int32,
     "float64": ctypes.c_double,

@@ -59,6 +59,8 @@ def test_every_loop_is_tried_in_every_shape_and_measured(gpu: EmulatedGpu) -> No
         assert (figure.key, figure.unit) == (key, "B/s")
         assert len(case.variants) == shapes
         assert figure.context["array_bytes"] == 256 * KIB
+        assert (figure.context["sms"], figure.context["sms_counted"]) == (2, 2)
+        assert ("l2_knee_bytes" in figure.context) == (key == "memory.read")
 
     assert ("stream_triad", 2 * 8, 256) in gpu.launched
 
@@ -82,6 +84,14 @@ def test_a_call_that_did_nothing_is_caught(key: str, gpu: EmulatedGpu) -> None:
         variant.check()
         with pytest.raises(WrongResultError, match=key):
             variant.check()
+
+
+def test_the_quick_profile_looks_for_no_knee(gpu: EmulatedGpu) -> None:
+    """It has no time for the curve; the multiprocessors are counted all the same."""
+    (case,) = map(case_of, memory.on_cuda(setting("memory.read", profile="quick")))
+
+    assert "l2_knee_bytes" not in case.context
+    assert case.context["sms_counted"] == 2
 
 
 def test_a_read_s_sum_is_of_its_own_threads(gpu: EmulatedGpu) -> None:
