@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 SOURCES := gridmark.py kernels qualify scheduler server reports tests
 
-.PHONY: up test lint bench bench-market gpu-test gpu-bench clean
+.PHONY: up test lint bench bench-market gpu-test gpu-bench gpu-bench-repeat gpu-bench-profiles gpu-bench-search clean
 
 up: $(INSTALLED)
 	$(BIN)/gridmark up
@@ -28,13 +28,28 @@ bench: $(INSTALLED)
 bench-market: $(INSTALLED)
 	$(BIN)/python -m tests.bench.market
 
-# on a machine with an NVIDIA GPU (and cupy: pip install 'gridmark[cuda13]'); each ends with a table
+# on a machine with an NVIDIA GPU, its driver and cupy (pip install 'gridmark[cuda13]'), for the comparisons nvcc too;
+# each stays below nine minutes, ends with a table, and without a GPU exits with 3 (the tests: skip) and a reason
 gpu-test: $(INSTALLED)
 	timeout 540 $(BIN)/pytest tests/gpu
 
-# our figures beside torch's own on the same GPU
+# our figures beside torch's own and programs like BabelStream, nvbandwidth, nccl-tests (tests/gpu/peers), then a quick
+# report; writes reports/samples/<gpu>.json, .html and bench-<gpu>.json
 gpu-bench: $(INSTALLED)
-	timeout 540 $(BIN)/python -m tests.gpu
+	timeout 540 $(BIN)/python -m tests.gpu.bench
+
+# how figures repeat over 20 runs of the command (RUNS=n)
+RUNS ?= 20
+gpu-bench-repeat: $(INSTALLED)
+	timeout 540 $(BIN)/python -m tests.gpu.bench.repeat --runs $(RUNS)
+
+# the whole quick and standard profiles against their time; keeps the standard report as reports/samples/<gpu>.json
+gpu-bench-profiles: $(INSTALLED)
+	timeout 540 $(BIN)/python -m tests.gpu.bench.profiles
+
+# our choice of shapes beside an exhaustive search of seven minutes, all precisions together
+gpu-bench-search: $(INSTALLED)
+	timeout 540 $(BIN)/python -m tests.gpu.bench --search 420
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
