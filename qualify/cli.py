@@ -19,7 +19,7 @@ import click
 
 from kernels.spec import Profile
 from qualify import codec
-from qualify.options import Duration
+from qualify.options import DeviceName, Duration
 from qualify.progress import Progress
 from qualify.records import Report, Verdict
 from qualify.session import Options, Session, SessionError
@@ -52,7 +52,14 @@ def fail(sentence: str, code: int = 3) -> NoReturn:
 
 @click.command()
 @click.option("--profile", type=click.Choice(["quick", "standard", "deep"]), default="quick", show_default=True)
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option(
+    "--device",
+    type=DeviceName(),
+    default="auto",
+    show_default=True,
+    metavar="auto|cpu|cuda[:N,…]",
+    help="cuda:2 is that GPU alone, cuda:0,2 those two, by CUDA's numbers.",
+)
 @click.option(
     "--only", multiple=True, metavar="KEY", help="A figure (memory.triad) or a benchmark (memory); repeatable."
 )

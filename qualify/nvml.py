@@ -68,6 +68,8 @@ class Nvml(Protocol):
 
     def uuid(self, index: int) -> str | None: ...
 
+    def pci_address(self, index: int) -> str | None: ...
+
     def memory(self, index: int) -> DeviceMemory | None: ...
 
     def ecc_enabled(self, index: int) -> bool | None: ...
@@ -144,6 +146,7 @@ def _gpu(nvml: Nvml, index: int, refusals: list[NvmlError]) -> Gpu:
         index=index,
         name=of(nvml.name),
         uuid=of(nvml.uuid),
+        pci_address=of(nvml.pci_address),
         memory_bytes=memory.total_bytes if memory else None,
         memory_used_bytes=memory.used_bytes if memory else None,
         ecc_enabled=of(nvml.ecc_enabled),
@@ -191,6 +194,12 @@ class Library:
 
     def uuid(self, index: int) -> str | None:
         return self._text(index, "UUID")
+
+    def pci_address(self, index: int) -> str | None:
+        found = self._asker.of(index, "PciInfo")  # "00000000:0A:00.0", the kernel has four digits of the domain
+        bus = getattr(found, "busId", None)
+        text = bus.decode() if isinstance(bus, bytes) else bus
+        return None if not text else text.rpartition(":")[0].rpartition(":")[0][-4:].lower() + text[-8:].lower()
 
     def memory(self, index: int) -> DeviceMemory | None:
         # the second version leaves out what the driver keeps for itself; drivers before R510 know only the first

@@ -141,6 +141,7 @@ class Gpu:
     health: GpuHealth | None = None
     settings: GpuSettings | None = None
     nvlinks: tuple[NvLink, ...] | None = None
+    pci_address: str | None = None  #: as the kernel writes it: "0000:0a:00.0"
     refused: tuple[str, ...] = ()  #: NVML's errors to questions it should have answered: "gpu_is_lost" …
 
 

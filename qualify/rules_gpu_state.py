@@ -220,7 +220,7 @@ RULES = (
         severity="warning",
         fires="the GPUs of a node are not of one kind",
         limit="one name, one size of memory within 2 %",
-        remedy="List each kind as a node of its own (CUDA_VISIBLE_DEVICES).",
+        remedy="Qualify each kind by itself (--device cuda:0,1) and list it as a node of its own.",
         find=mixed,
     ),
     Rule(

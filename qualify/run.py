@@ -65,6 +65,7 @@ class Request:
     history: tuple[Report, ...] = ()
     options: Mapping[str, Json] = field(default_factory=dict)
     command: tuple[str, ...]  #: how a child is started
+    environment: Mapping[str, str] = field(default_factory=dict)  #: what a child has besides ours
     on_event: Callable[[Event], None]
 
 
@@ -249,7 +250,7 @@ class _Run:
             task,
             on_message,
             command=request.command,
-            environment=child_environment(os.environ),
+            environment=child_environment({**os.environ, **request.environment}),
             kill_after_s=max(0.2, min(seconds * (1 + GRACE_PART) + GRACE_S, last_s)),
         )
 

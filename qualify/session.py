@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kernels import benches as bench_folder
-from kernels import device as devices
 from kernels.spec import Profile, UnsupportedError
-from qualify import history, nvml, plan, quantities, reference, registry, run
+from qualify import history, nvml, plan, quantities, reference, registry, run, selection
 from qualify.probe import probe
 from qualify.records import Node, Report
 from qualify.telemetry import Sampler
@@ -57,7 +56,8 @@ class Session:
         node = probe(workdir=self.options.workdir, window_s=0.0)
         for report in history.recent(history.folder(self.environment), node.id, limit=HISTORY):
             whole = not report.partial and report.profile == self.options.profile
-            if whole and report.options.get("only") == list(self.options.only):
+            same = report.options.get("device", "auto") == self.options.device
+            if whole and same and report.options.get("only") == list(self.options.only):
                 return report if 0 <= now_unix_s - report.started_unix_s <= max_age_s else None
         return None
 
@@ -72,15 +72,16 @@ class Session:
         try:
             claim = quantities.claim(options.claims)
             benches = registry.load(bench_folder, "BENCH")
-            (device,) = devices.pick(options.device)
+            chosen = selection.choose(options.device, self.environment)
+            device = chosen.device
             planned = plan.make(benches, device, profile=options.profile, budget_s=options.budget_s, only=options.only)
-        except (plan.PlanError, quantities.QuantityError) as error:
+        except (plan.PlanError, quantities.QuantityError, selection.SelectionError) as error:
             raise SessionError(str(error), 2) from error
         except UnsupportedError as error:
             raise SessionError(str(error), 3) from error
         self._check_peer()
         self._check_workdir()
-        node = probe(workdir=options.workdir, device_kind=device.kind)
+        node = self._node(chosen)
         request = run.Request(
             node=node,
             started_unix_s=now_unix_s,
@@ -101,10 +102,18 @@ class Session:
                 "workdir": str(options.workdir.resolve()),
             },
             command=run.CHILD,
+            environment=chosen.environment,
             on_event=on_event,
         )
         gpus = _gpu_sampler(node, started_s) if device.kind == "cuda" else None
         return run.qualify(planned, request, Sampler(origin_s=started_s, gpus=gpus))
+
+    def _node(self, chosen: selection.Selection) -> Node:
+        node = probe(workdir=self.options.workdir, device_kind=chosen.device.kind)
+        try:
+            return selection.narrow(node, chosen.gpus)
+        except UnsupportedError as error:
+            raise SessionError(str(error), 3) from error
 
     def keep(self, report: Report) -> Path:
         """Keep `report` among this node's reports.
@@ -133,6 +142,6 @@ class Session:
 def _gpu_sampler(node: Node, origin_s: float) -> GpuSampler | None:
     """A sampler of the node's GPUs; None where they cannot be asked any more."""
     try:
-        return GpuSampler(nvml.open_nvml(), len(node.gpus), origin_s=origin_s)
+        return GpuSampler(nvml.open_nvml(), [gpu.index for gpu in node.gpus], origin_s=origin_s)
     except nvml.NvmlError:
         return None

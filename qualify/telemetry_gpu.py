@@ -24,13 +24,14 @@ THROUGHPUT_EVERY = 50  #: samples between two readings of one GPU's PCIe through
 class GpuSampler:
     """Owns the library from `start` to `stop`; between two calls of `drain` samples are folded into one reading a GPU.
 
-    While `is_quiet` nothing is asked of any GPU: a question may delay a kernel by some microseconds.
+    `indices` are NVML's numbers of the GPUs that are measured. While `is_quiet` nothing is asked of any of them: a
+    question may delay a kernel by some microseconds.
     """
 
     def __init__(
         self,
         library: Nvml,
-        count: int,
+        indices: Sequence[int],
         *,
         clock: Callable[[], float] = time.monotonic,
         origin_s: float = 0.0,
@@ -39,7 +40,7 @@ class GpuSampler:
         self.is_quiet = False  #: set around work that measures latencies
         self.events: list[GpuEvent] = []  #: in the order heard
         self.after: tuple[Gpu, ...] = ()  #: the GPUs once `stop` was called
-        self._library, self._count, self._interval_s = library, count, interval_s
+        self._library, self._indices, self._interval_s = library, tuple(indices), interval_s
         self._clock, self._origin_s = clock, origin_s
         self._heard: Events | None = None
         self._taken: list[GpuReading] = []
@@ -69,7 +70,7 @@ class GpuSampler:
             self._thread.join()
         self.listen()
         try:
-            self.after = nvml.gpus(self._library)[0]
+            self.after = tuple(gpu for gpu in nvml.gpus(self._library)[0] if gpu.index in self._indices)
             if self._heard is not None:
                 self._heard.close()
             self._library.close()
@@ -81,8 +82,8 @@ class GpuSampler:
         if self.is_quiet:
             return
         self._number += 1
-        for index in range(self._count):
-            reading = self._library.reading(index, [], self._detail(index))
+        for place, index in enumerate(self._indices):
+            reading = self._library.reading(index, [], self._detail(place))
             with self._lock:
                 self._taken.append(reading)
         self.listen()
@@ -101,12 +102,10 @@ class GpuSampler:
         """The samples since the last call, as one reading a GPU; none while it was quiet."""
         with self._lock:
             taken, self._taken = self._taken, []
-        return tuple(
-            fold(mine) for index in range(self._count) if (mine := [one for one in taken if one.index == index])
-        )
+        return tuple(fold(mine) for index in self._indices if (mine := [one for one in taken if one.index == index]))
 
-    def _detail(self, index: int) -> Detail:
-        if self._number % (THROUGHPUT_EVERY * self._count) == THROUGHPUT_EVERY * index + 1:
+    def _detail(self, place: int) -> Detail:
+        if self._number % (THROUGHPUT_EVERY * len(self._indices)) == THROUGHPUT_EVERY * place + 1:
             return "all"
         return "counters" if self._number % COUNTERS_EVERY == 1 else "quick"
 

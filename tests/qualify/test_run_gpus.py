@@ -55,7 +55,7 @@ def test_the_report_has_the_gpus_at_the_end_and_what_the_driver_announced() -> N
     """An XID in the middle of a run is in the report and in its findings."""
     module = FakePynvml([{**H100, "SupportedEventTypes": 8}], events=[(0, 8, 119)])
 
-    report = _run(GpuSampler(Library(module), 1))
+    report = _run(GpuSampler(Library(module), [0]))
 
     assert [gpu.name for gpu in report.gpus_after] == ["NVIDIA H100 80GB HBM3"]
     assert [event.xid for event in report.gpu_events] == [119]
@@ -65,7 +65,7 @@ def test_the_report_has_the_gpus_at_the_end_and_what_the_driver_announced() -> N
 
 def test_a_quiet_bench_is_run_in_silence_and_the_next_is_not() -> None:
     """Told so when it begins, and the contrary when it ends; what is measured again is told again."""
-    gpus = Recording(Library(FakePynvml([H100])), 1)
+    gpus = Recording(Library(FakePynvml([H100])), [0])
 
     _run(gpus, _bench("memlatency", quiet=True), _bench("matmul", quiet=False))
 

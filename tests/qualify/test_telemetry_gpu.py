@@ -24,7 +24,7 @@ BUSY = {
 
 
 def _sampler(module: FakePynvml) -> GpuSampler:
-    made = GpuSampler(Library(module), len(module.devices), clock=lambda: 9.0, origin_s=2.0)
+    made = GpuSampler(Library(module), range(len(module.devices)), clock=lambda: 9.0, origin_s=2.0)
     made.subscribe()
     return made
 
