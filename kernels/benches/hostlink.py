@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from kernels.spec import Bench, Case, Setting, Skip, Step, Variant, Work
+from kernels.spec import Bench, Case, Profile, Setting, Skip, Step, Variant, Work
 
 if TYPE_CHECKING:
     from kernels.cuda.copies import HostLink
@@ -16,7 +16,17 @@ PINNED = {"hostlink.h2d": ("up",), "hostlink.d2h": ("down",), "hostlink.both": (
 PAGEABLE = {"hostlink.h2d_pageable": ("up",), "hostlink.d2h_pageable": ("down",)}
 KEYS = (*PINNED, *PAGEABLE)
 SIZE_BYTES = 256 << 20
+KIB, MIB = 1 << 10, 1 << 20
+#: smaller copies of the two single ways, for what a copy costs before its first byte
+CURVE_BYTES: dict[Profile, tuple[int, ...]] = {
+    "quick": (),
+    "standard": (4 * KIB, 64 * KIB, MIB, 16 * MIB),
+    "deep": tuple(4 * KIB * 4**step for step in range(8)),
+}
+CURVED = ("hostlink.h2d", "hostlink.d2h")
+CURVE_SHARE = 0.2
 MEMORY_PART = 0.25  # of the GPU's free memory, for three buffers of that size
+LINK_BUSY_BYTES = 64 * MIB  # at least so much is on its way when the link's state is read
 SHARES = dict.fromkeys(PAGEABLE, 0.5)
 
 
@@ -27,7 +37,6 @@ def on_cuda(setting: Setting) -> Iterator[Step]:
     if not pinned and not pageable:
         return
     from kernels.cpu import crew
-    from kernels.cuda.copies import HostLink, link_under_load
     from kernels.cuda.products import require_torch
 
     device = require_torch(setting.device.index)
@@ -37,23 +46,63 @@ def on_cuda(setting: Setting) -> Iterator[Step]:
         yield from (Skip(key=key, reason=reason) for key in (*pinned, *pageable))
         return
     with crew.pinned(*setting.device.cpus) as bound:
-        context: dict[str, object] = {"size_bytes": SIZE_BYTES, "cpus": list(setting.device.cpus), "bound": bound}
-        for keys, is_pinned in ((pinned, True), (pageable, False)):
-            if keys:
-                link = HostLink(device, SIZE_BYTES, pinned=is_pinned, seed=setting.seed)
-                state = link_under_load(link, setting.device.pci_address)
-                yield from (_case(link, key, context | state | {"pinned": is_pinned}) for key in keys)
+        context: dict[str, object] = {"cpus": list(setting.device.cpus), "bound": bound}
+        for size_bytes in CURVE_BYTES[setting.profile]:
+            curved = [key for key in pinned if key in CURVED]
+            yield from _cases(setting, device, size_bytes, curved, context, is_pinned=True)
+        yield from _cases(setting, device, SIZE_BYTES, pinned, context, is_pinned=True)
+        yield from _cases(setting, device, SIZE_BYTES, pageable, context, is_pinned=False)
 
 
-def _case(link: HostLink, key: str, context: dict[str, object]) -> Case:
-    from kernels.cuda.copies import timed
+def _cases(
+    setting: Setting, device: str, size_bytes: int, keys: Sequence[str], context: dict[str, object], *, is_pinned: bool
+) -> Iterator[Case]:
+    from kernels.cuda.copies import HostLink, link_under_load
+
+    if not keys:
+        return
+    link = HostLink(device, size_bytes, pinned=is_pinned, seed=setting.seed)
+    address = setting.device.pci_address
+    state = link_under_load(link, address, copies=max(8, LINK_BUSY_BYTES // size_bytes))
+    for key in keys:
+        yield _case(link, key, address, context | state | {"pinned": is_pinned, "size_bytes": size_bytes})
+
+
+def _case(link: HostLink, key: str, address: str | None, context: dict[str, object]) -> Case:
+    from kernels.cuda.copies import link_errors, timed
 
     ways = (PINNED | PAGEABLE)[key]
     call = link.both if len(ways) == 2 else link.up if ways == ("up",) else link.down
     clock = partial(timed, call, link.wait, time.perf_counter) if key in PAGEABLE else None
     work = Work(bytes=len(ways) * link.size_bytes)
     variant = Variant(label="copy", call=call, clock=clock, work=work, check=partial(link.check, ways))
-    return Case(key=key, unit="B/s", variants=(variant,), share=SHARES.get(key, 1.0), context=context)
+    curved = key in CURVED
+    return Case(
+        key=key,
+        unit="B/s",
+        variants=(variant,),
+        share=CURVE_SHARE if link.size_bytes < SIZE_BYTES else SHARES.get(key, 1.0),
+        at=link.size_bytes if curved else None,
+        axis="size_bytes" if curved else "",
+        context=context,
+        after=partial(_errors, address, link_errors(address)),
+    )
+
+
+def _errors(
+    address: str | None, before: dict[str, int], _variant: Variant, _seconds: Sequence[float], _calls: int
+) -> dict[str, object]:
+    """What the link had to send again while this case ran."""
+    from kernels.cuda.copies import link_errors, new_errors
+
+    return {"link_errors": new_errors(before, link_errors(address))}
+
+
+def shares(setting: Setting) -> float:
+    """Of all that is yielded: the small copies of a curve share what one large one gets."""
+    whole = sum(SHARES.get(key, 1.0) for key in KEYS if setting.wants(key))
+    curves = sum(1 for key in CURVED if setting.wants(key)) * len(CURVE_BYTES[setting.profile])
+    return whole + CURVE_SHARE * curves
 
 
 BENCH = Bench(
@@ -66,5 +115,5 @@ BENCH = Bench(
     needs=("torch",),
     seconds={"quick": 5.0, "standard": 20.0, "deep": 40.0},
     startup_s=3.0,
-    shares=SHARES,
+    shares=shares,
 )

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     import torch
 
 PCI = Path("/sys/bus/pci/devices")
+GENERATIONS = {"2.5": 1, "5.0": 2, "8.0": 3, "16.0": 4, "32.0": 5, "64.0": 6}
+#: a packet that arrived damaged, one that was not answered in time, one sent again too often
+LINK_ERRORS = ("RxErr", "BadTLP", "BadDLLP", "Rollover", "Timeout")
 
 
 class HostLink:
@@ -121,7 +124,7 @@ class Peers:
 
 
 def link_state(address: str | None, pci: Path = PCI) -> dict[str, object]:
-    """What a PCI device's link runs at now, and could; None where the kernel does not tell.
+    """What a PCI device's link runs at now, and could, and the node it is next to; None where the kernel is silent.
 
     Idle links slow down: ask while a copy runs.
     """
@@ -130,8 +133,44 @@ def link_state(address: str | None, pci: Path = PCI) -> dict[str, object]:
         "link_width": "current_link_width",
         "link_speed_max": "max_link_speed",
         "link_width_max": "max_link_width",
+        "numa_node": "numa_node",  # -1 where there is one only
     }
-    return {name: _attribute(pci / address / file) if address else None for name, file in names.items()}
+    found = {name: _attribute(pci / address / file) if address else None for name, file in names.items()}
+    return {
+        **found,
+        "numa_node": found["numa_node"] if isinstance(found["numa_node"], int) else None,
+        "link_generation": generation(found["link_speed"]),
+        "link_generation_max": generation(found["link_speed_max"]),
+    }
+
+
+def generation(speed: str | int | None) -> int | None:
+    """The generation of PCI Express in the kernel's words for its speed: "32.0 GT/s PCIe" is 5."""
+    words = str(speed).split()
+    return GENERATIONS.get(words[0]) if words[1:2] == ["GT/s"] else None
+
+
+def link_errors(address: str | None, pci: Path = PCI) -> dict[str, int]:
+    """Errors of a link that were mended by sending again, so far, by kind, at both of its ends; empty = not told.
+
+    Source: Linux, Documentation/ABI/testing/sysfs-bus-pci-devices-aer_stats.
+    """
+    if address is None:
+        return {}
+    found: dict[str, int] = {}
+    device = pci / address
+    for end, folder in (("device", device), ("port", device.resolve().parent)):
+        lines = str(_attribute(folder / "aer_dev_correctable") or "").splitlines()
+        for kind, _, count in (line.rpartition(" ") for line in lines):
+            if kind in LINK_ERRORS and count.isdecimal():
+                found[f"{end} {kind}"] = int(count)
+    return found
+
+
+def new_errors(before: dict[str, int], after: dict[str, int]) -> dict[str, int] | None:
+    """What was added between two readings, zeros included; None where the kernel does not tell."""
+    added = {kind: after[kind] - count for kind, count in before.items() if kind in after}
+    return added or None
 
 
 def _attribute(path: Path) -> str | int | None:

@@ -10,7 +10,7 @@ import pytest
 from kernels.benches import hostlink, peerlink
 from kernels.cpu.crew import pinned
 from kernels.cuda import copies, products
-from kernels.cuda.copies import HostLink, Peers, link_state, timed
+from kernels.cuda.copies import HostLink, Peers, generation, link_errors, link_state, new_errors, timed
 from kernels.device import Device
 from kernels.spec import Case, Skip, WrongResultError
 from kernels.timing import EFFORT, HostTimer, measure
@@ -92,20 +92,82 @@ def test_the_process_stays_near_the_gpu_only_inside() -> None:
     assert os.sched_getaffinity(0) == set(MINE)
 
 
+def lay_device(root: Path) -> Path:
+    """A GPU behind a port, as sysfs shows them: /sys/bus/pci/devices holds links into the tree of buses."""
+    folder = root / "tree/0000:00:01.0/0000:0a:00.0"
+    folder.mkdir(parents=True)
+    (root / "devices").mkdir()
+    (root / "devices/0000:0a:00.0").symlink_to(folder)
+    return folder
+
+
 def test_the_state_of_a_link_is_the_kernel_s(tmp_path: Path) -> None:
-    """Speed in its words, width as a number; what is not told is None, never 0."""
-    folder = tmp_path / "0000:0a:00.0"
-    folder.mkdir()
+    """Speed in its words and as a generation, width as a number; what is not told is None, never 0."""
+    folder = lay_device(tmp_path)
     (folder / "current_link_speed").write_text("32.0 GT/s PCIe\n")
     (folder / "current_link_width").write_text("16\n")
+    (folder / "numa_node").write_text("-1\n")
 
-    assert link_state("0000:0a:00.0", tmp_path) == {
+    assert link_state("0000:0a:00.0", tmp_path / "devices") == {
         "link_speed": "32.0 GT/s PCIe",
+        "link_generation": 5,
         "link_width": 16,
         "link_speed_max": None,
+        "link_generation_max": None,
         "link_width_max": None,
+        "numa_node": None,
     }
     assert set(link_state(None, tmp_path).values()) == {None}
+
+
+@pytest.mark.parametrize(
+    ("speed", "wanted"),
+    [("2.5 GT/s PCIe", 1), ("16.0 GT/s PCIe", 4), ("64.0 GT/s PCIe", 6), ("Unknown", None), (7, None)],
+)
+def test_a_generation_is_read_from_the_speed(speed: str | int, wanted: int | None) -> None:
+    """Each doubles the one before; what is no speed is no generation."""
+    assert generation(speed) == wanted
+
+
+def test_errors_of_both_ends_are_counted_while_copies_run(tmp_path: Path) -> None:
+    """Two packets sent again at the port; kinds that no copy causes are left out."""
+    folder = lay_device(tmp_path)
+    told = "RxErr 1\nBadTLP 5\nBadDLLP 0\nRollover 0\nTimeout 0\nNonFatalErr 9\nTOTAL_ERR_COR 15\n"
+    (folder / "aer_dev_correctable").write_text(told)
+    (folder.parent / "aer_dev_correctable").write_text("BadTLP 7\n")
+    before = link_errors("0000:0a:00.0", tmp_path / "devices")
+    (folder.parent / "aer_dev_correctable").write_text("BadTLP 9\n")
+
+    added = new_errors(before, link_errors("0000:0a:00.0", tmp_path / "devices"))
+
+    assert added == {**dict.fromkeys(before, 0), "port BadTLP": 2}
+    assert sorted(before) == [*(f"device {kind}" for kind in sorted(copies.LINK_ERRORS)), "port BadTLP"]
+
+
+def test_errors_that_are_not_told_are_none(tmp_path: Path) -> None:
+    """Never zero."""
+    lay_device(tmp_path)
+
+    assert link_errors("0000:0a:00.0", tmp_path / "devices") == link_errors(None) == {}
+    assert new_errors({}, {}) is None
+
+
+def test_a_curve_has_small_copies_of_the_single_ways(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two sizes before the full one, largest last; the shares add up; both at once has no curve."""
+    monkeypatch.setitem(hostlink.CURVE_BYTES, "standard", (4096, 65536))
+    setting = small_setting(*hostlink.PINNED, device=DEVICE, profile="standard")
+    found: dict[str, list[float | None]] = {}
+    share = 0.0
+    for step in hostlink.on_cuda(setting):
+        assert isinstance(step, Case)
+        found.setdefault(step.key, []).append(step.at)
+        share += step.share
+        (figure,) = measure(step, HostTimer(), EFFORT["cpu"], 0.01)
+        assert figure.context["size_bytes"] == (step.at or MIB)
+        assert figure.context["link_errors"] is None
+
+    assert found == {"hostlink.h2d": [4096, 65536, MIB], "hostlink.d2h": [4096, 65536, MIB], "hostlink.both": [None]}
+    assert share == pytest.approx(hostlink.shares(setting)) == pytest.approx(3 + 4 * 0.2)
 
 
 def test_a_pageable_copy_s_time_includes_the_wait() -> None:
