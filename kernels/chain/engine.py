@@ -1,0 +1,78 @@
+"""What runs a chain on a device, and how one is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from kernels.chain.params import Params
+from kernels.spec import DeviceKind, UnsupportedError
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """One commitment laid open: the state before its rounds and the one after, each with the path to its root."""
+
+    segment: int
+    unit: int
+    commit: int
+    start: bytes  #: the state its rounds began with; empty where that is the seed's first state
+    start_path: bytes  #: to the root of the segment that `start` is a leaf of; empty where there is none
+    end: bytes
+    end_path: bytes
+
+
+class Engine(Protocol):
+    """A device that runs chains, one at a time."""
+
+    def prepare(self, params: Params, *, seed: bytes, challenge: bytes, device: int) -> None:
+        """Make all that a run needs before its time begins: tiles, first states, a warm device.
+
+        Raises:
+            ValueError: the sizes are unsound.
+            UnsupportedError: this device cannot hold or compute them exactly.
+        """
+        ...
+
+    def advance(self, salt: bytes) -> bytes:
+        """Run the next segment; its root, when all of it is done."""
+        ...
+
+    @property
+    def segments(self) -> int:
+        """That were run."""
+        ...
+
+    def open(self, segment: int, unit: int, commit: int) -> Opening:
+        """A commitment of this run laid open, derived anew from the nearest state that was kept.
+
+        Raises:
+            ValueError: there is none such.
+        """
+        ...
+
+    def open_many(self, asked: Sequence[tuple[int, int, int]]) -> list[Opening]:
+        """The same for many (segment, unit, commit), in their order."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the run held."""
+        ...
+
+
+def open_engine(kind: DeviceKind, index: int = 0, *, threads: int | None = None) -> Engine:
+    """The engine for a device.
+
+    Args:
+        index: of the GPU, as CUDA numbers them; a CPU is 0.
+        threads: that a CPU may use; None = all that this process may run on.
+
+    Raises:
+        UnsupportedError: there is no such device here, or what drives it is not installed.
+    """
+    if kind == "cuda":
+        raise UnsupportedError(f"no chain can be run on GPU {index}: this version has chains for CPUs only")
+    from kernels.chain.cpu import CpuEngine
+
+    return CpuEngine(threads=threads)
