@@ -72,8 +72,28 @@ def loads(precision: Precision, *, l2_bytes: int, seed: int) -> tuple[Load, ...]
     )
 
 
-def soak(every: Sequence[Load], *, seconds: float, now: Callable[[], float]) -> list[list[tuple[float, float]]]:
-    """Load all GPUs for `seconds`; of each, its windows: seconds since the start at the end, and FLOP/s.
+@dataclass(frozen=True, slots=True)
+class Soaked:
+    """What was seen of each GPU while all were loaded."""
+
+    started_s: float  #: by the clock that was passed in
+    windows: Sequence[Sequence[tuple[float, float]]]  #: of each GPU: seconds since the start at the end, and FLOP/s
+
+
+def addresses() -> list[str | None]:
+    """The PCI address of each GPU that torch sees, in its order; None where this torch does not tell."""
+    import torch
+
+    found: list[str | None] = []
+    for number in range(torch.cuda.device_count()):
+        about = torch.cuda.get_device_properties(number)
+        parts = [int(getattr(about, f"pci_{part}_id", -1)) for part in ("domain", "bus", "device")]
+        found.append("{:04x}:{:02x}:{:02x}.0".format(*parts) if min(parts) >= 0 else None)
+    return found
+
+
+def soak(every: Sequence[Load], *, seconds: float, now: Callable[[], float]) -> Soaked:
+    """Load all GPUs for `seconds`.
 
     A window is so many calls on each GPU as last WINDOW_S on the first. Two are queued at a time.
 
@@ -101,6 +121,6 @@ def soak(every: Sequence[Load], *, seconds: float, now: Callable[[], float]) -> 
             for load in every:
                 load.check()
             if last:
-                return series
+                return Soaked(start, series)
             following = [load.queue(n) for load, n in zip(every, calls, strict=True)]
         waiting = following

@@ -44,6 +44,26 @@ def test_decline_is_the_last_half_over_the_first_seconds(
     assert sustained.context["elapsed_s"] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
     assert sustained.context["clock_hz"] == [3e9] * 8
     assert (decline.unit, decline.context["burst_flops_per_s"]) == ("ratio", 100.0)
+    # windows of 100 100 90 90 80 80 80 80, medians of five 100 95 90 90 80 80 80 80: within 1 % of 80 from 4 s on
+    assert sustained.context["steady_after_s"] == decline.context["steady_after_s"] == 4.0
+
+
+@pytest.mark.parametrize(
+    ("rates", "wanted"),
+    [
+        ([80.0] * 20, 0.0),
+        ([100.0] * 10 + [80.0] * 10, 10.0),  # the late half is the slow one
+        ([80.0] * 9 + [200.0] + [80.0] * 10, 0.0),  # one odd window among five is no change
+        ([100.0] * 17 + [80.0] * 3, None),  # too late to see that it stays
+        ([80.7] * 10 + [80.0] * 10, 0.0),  # within one percent
+        ([70.0, 80.0] * 10, None),  # no two windows alike
+    ],
+)
+def test_steady_is_what_stays_near_the_late_speed(rates: list[float], wanted: float | None) -> None:
+    """Windows of a second; a running median of five within 1 % of the median of the last half."""
+    ends = [float(second) for second in range(1, len(rates) + 1)]
+
+    assert stress.steady_after_s(ends, rates) == wanted
 
 
 def test_too_short_a_soak_is_no_figure(monkeypatch: pytest.MonkeyPatch, operands: products.Operands) -> None:
@@ -70,6 +90,7 @@ def test_a_soak_ends_in_time_and_checks_what_it_multiplied(operands: products.Op
     assert all(end < 0.2 for end in soak.ends_s[:-1])  # the last product was begun in time, however long it took
     assert len(soak.rates) == len(soak.ends_s) > 1
     assert soak.ends_s == sorted(soak.ends_s)
+    assert began <= soak.started_mono_s <= began + lasted_s  # on Linux both clocks are CLOCK_MONOTONIC
     assert len(soak.clocks_hz) == len(soak.marks_s) == 1
 
 

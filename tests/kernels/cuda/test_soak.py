@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from kernels.benches import stress
 from kernels.cuda.products import PRECISIONS, hottest
-from kernels.cuda.soak import CHECK_EVERY, soak
+from kernels.cuda.soak import CHECK_EVERY, addresses, soak
 from kernels.spec import UnsupportedError, WrongResultError
 
 
@@ -58,7 +60,7 @@ def test_a_window_follows_the_other_without_a_gap() -> None:
     clock = Clock()
     load = ScriptedLoad(clock)
 
-    (series,) = soak([load], seconds=10.0, now=clock.now)
+    (series,) = soak([load], seconds=10.0, now=clock.now).windows
 
     assert load.most_queued == 2
     assert {round(rate) for _, rate in series} == {10**12}
@@ -80,12 +82,38 @@ def test_the_worst_gpu_s_decline_and_all_gpus_speed_are_the_figures() -> None:
     first = ScriptedLoad(clock)
     second = ScriptedLoad(clock, first=False, slower_at=5.0)
 
-    sustained, decline = stress.gpu_figures(soak([first, second], seconds=20.0, now=clock.now), "matmul.bf16")
+    sustained, decline = stress.gpu_figures(
+        soak([first, second], seconds=20.0, now=clock.now), "matmul.bf16", ["0000:0a:00.0", None]
+    )
 
     assert sustained.samples == pytest.approx([1.5e12] * len(sustained.samples))
     assert decline.samples == pytest.approx([0.5] * len(decline.samples))
     assert (decline.context["gpu"], sustained.context["gpus"]) == (1, 2)
     assert sustained.context["burst_flops_per_s"] == pytest.approx([1e12, 1e12])
+    assert sustained.context["gpu_addresses"] == ["0000:0a:00.0", None]
+
+
+def test_each_gpu_s_time_to_steady_state_counts_from_one_instant() -> None:
+    """The clock shows 100 s at the start; the first is steady at once, the second from the window on in which it halves."""
+    clock = Clock(99.98)  # two calls of 10 ms come before
+    every = [ScriptedLoad(clock), ScriptedLoad(clock, first=False, slower_at=105.0)]
+
+    sustained, decline = stress.gpu_figures(soak(every, seconds=20.0, now=clock.now), "matmul.bf16", [None, None])
+
+    assert sustained.context["started_mono_s"] == pytest.approx(100.0)
+    assert sustained.context["steady_each_s"] == [0.0, pytest.approx(4.75)]
+    assert sustained.context["steady_after_s"] == decline.context["steady_after_s"] == pytest.approx(4.75)
+
+
+def test_one_gpu_that_never_settles_leaves_all_unsettled() -> None:
+    """It halves its speed after 17 of 20 s: too late to see that it stays."""
+    clock = Clock()
+    every = [ScriptedLoad(clock), ScriptedLoad(clock, first=False, slower_at=17.0)]
+
+    sustained, _ = stress.gpu_figures(soak(every, seconds=20.0, now=clock.now), "matmul.bf16", [None, None])
+
+    assert sustained.context["steady_each_s"] == [0.0, None]
+    assert sustained.context["steady_after_s"] is None
 
 
 def test_too_short_a_soak_is_told() -> None:
@@ -93,7 +121,16 @@ def test_too_short_a_soak_is_told() -> None:
     clock = Clock()
 
     with pytest.raises(UnsupportedError, match="give it more time"):
-        stress.gpu_figures(soak([ScriptedLoad(clock)], seconds=3.0, now=clock.now), "matmul.bf16")
+        stress.gpu_figures(soak([ScriptedLoad(clock)], seconds=3.0, now=clock.now), "matmul.bf16", [None])
+
+
+def test_a_gpu_s_address_is_written_as_the_kernel_writes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Domain, bus and device in hexadecimal; an older torch that does not tell gives None."""
+    told = [SimpleNamespace(pci_domain_id=0, pci_bus_id=0x9A, pci_device_id=1), SimpleNamespace()]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: told[number])
+
+    assert addresses() == ["0000:9a:01.0", None]
 
 
 @pytest.mark.parametrize(
