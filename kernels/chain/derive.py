@@ -20,6 +20,8 @@ BLOCK_BYTES = 64  #: of the key stream
 TILE_SPAN, TILE_HALF = 31, 15
 STATE_SPAN, STATE_HALF = 511, 255
 
+SMALL = bytes(((byte * TILE_SPAN >> 8) - TILE_HALF) & 0xFF for byte in range(256))
+
 Bytes = NDArray[np.uint8]
 Words = NDArray[np.uint32]
 Tile = NDArray[np.int8]  #: shape (n, n)
@@ -62,8 +64,8 @@ def tile(params: Params, seed: bytes, index: int) -> Tile:
     """Tile `index` of a compute chain, and what a memory chain's begins as; bf16: numbers from -15 to 15."""
     raw = stream(seed, "tile", index, params.n * params.n)
     if params.arithmetic == "bf16":
-        small = ((np.arange(256) * TILE_SPAN) >> 8) - TILE_HALF
-        return np.asarray(small.astype(np.int8)[raw].reshape(params.n, params.n))
+        # bytes.translate goes through a table twice as fast as an index array does
+        raw = np.frombuffer(raw.tobytes().translate(SMALL), dtype=np.uint8)
     return raw.view(np.int8).reshape(params.n, params.n)
 
 

@@ -14,7 +14,7 @@ from kernels.chain.derive import Tile
 from kernels.chain.params import Params
 
 KEPT_BYTES = 1 << 28  #: of tiles that were made; all sixteen of n = 4096
-MADE_BYTES = 1 << 25  #: of deep tiles that are made at a time; eight times as much lies between
+MADE_BYTES = 1 << 21  #: of deep tiles that are made at a time; what lies between is eight times as much
 
 
 class Tiles:
