@@ -94,7 +94,7 @@ def test_the_worst_gpu_s_decline_and_all_gpus_speed_are_the_figures() -> None:
 
 
 def test_each_gpu_s_time_to_steady_state_counts_from_one_instant() -> None:
-    """The clock shows 100 s at the start; the first is steady at once, the second from the window on in which it halves."""
+    """The clock shows 100 s at the start; the first is steady at once, the second from when it halves its speed."""
     clock = Clock(99.98)  # two calls of 10 ms come before
     every = [ScriptedLoad(clock), ScriptedLoad(clock, first=False, slower_at=105.0)]
 
