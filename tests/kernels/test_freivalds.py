@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from kernels.freivalds import BLOCKS, ROUNDS, Freivalds
+from kernels.freivalds import BLOCKS, ROUNDOFF, ROUNDS, Freivalds
 from kernels.spec import WrongResultError
 
 SIDE = 192
@@ -109,3 +110,59 @@ def test_a_wrong_shape_of_blocks_is_no_trouble() -> None:
     a, b = normal(torch.float32, 1, side=100), normal(torch.float32, 2, side=100)
 
     Freivalds(a, b, seed=1).check(torch.mm(a, b), accumulated="float32")
+
+
+def cut(values: Any, bits: int, largest: Any) -> Any:
+    """What is left of values when `bits` behind the leading one of `largest` are kept, towards zero."""
+    unit = np.ldexp(1.0, np.frexp(largest)[1] - 1 - bits)
+    return np.trunc(values / unit) * unit
+
+
+def by_tensor_cores(a: Any, b: Any, *, at_once: int, bits: int) -> Any:
+    """A product whose sums are kept as tensor cores keep them: so many products at once, aligned, cut, added, cut."""
+    c = np.zeros((len(a), b.shape[1]))
+    for k in range(0, a.shape[1], at_once):
+        products = a[:, None, k : k + at_once] * b.T[None, :, k : k + at_once]
+        terms = np.concatenate([products, c[:, :, None]], axis=2)
+        c = cut(terms, bits, np.abs(terms).max(axis=2, keepdims=True)).sum(axis=2)
+        c = cut(c, bits, np.abs(c))
+    return c
+
+
+CORES = [  # operands, sums, at once, bits behind the leading one
+    ("tf32 of an A100", "float32", "tensor_float32", 4, 23),
+    ("fp16 of a V100", "float16", "tensor_float32", 4, 23),
+    ("bf16 of an H100", "bfloat16", "tensor_float32", 16, 23),
+    ("fp8 of an H100", "float8_e4m3fn", "tensor_float8", 32, 13),
+    ("fp8, the fewest at once", "float8_e4m3fn", "tensor_float8", 4, 13),
+]
+DEEP = 4096
+
+
+def operands_of(stored: str) -> tuple[Any, Any]:
+    """Shapes (8, DEEP) and (DEEP, 64), as their type holds them; for fp32 as TF32 does."""
+    generator = torch.Generator().manual_seed(7)
+    drawn = [torch.randn(shape, generator=generator) for shape in ((8, DEEP), (DEEP, 64))]
+    if stored == "float32":
+        return tuple((each.view(torch.int32) & ~0x1FFF).view(torch.float32) for each in drawn)
+    return tuple(each.to(getattr(torch, stored)) for each in drawn)
+
+
+@pytest.mark.parametrize(("stored", "sums", "at_once", "bits"), [core[1:] for core in CORES], ids=[c[0] for c in CORES])
+def test_what_tensor_cores_cut_off_passes_and_seven_bits_more_do_not(
+    stored: str, sums: str, at_once: int, bits: int
+) -> None:
+    """The error of an element is a third of what is allowed for, at most, before the eight sigmas; a core that keeps
+    seven bits fewer is found."""
+    a, b = operands_of(stored)
+    exact = a.double().numpy(), b.double().numpy()
+    right = by_tensor_cores(*exact, at_once=at_once, bits=bits)
+    error = float(np.std(right - exact[0] @ exact[1]))
+    assert 0 < error < ROUNDOFF[sums] * DEEP / 3
+    check = Freivalds(a, b, seed=1)
+
+    check.check(torch.from_numpy(right).float(), accumulated=sums)
+
+    short = by_tensor_cores(*exact, at_once=at_once, bits=bits - 7)
+    with pytest.raises(WrongResultError):
+        check.check(torch.from_numpy(short).float(), accumulated=sums)
