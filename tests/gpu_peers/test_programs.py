@@ -5,14 +5,13 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.gpu.bench.ground import PEERS, Peer, compiler, nvcc_command
 from tests.gpu.bench.rows import PeerError
-from tests.gpu_peers.built import DEVICE, NAMES, program
+from tests.gpu_peers.built import DEVICE, NAMES, all_in_one, program
 
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 WORDS = {"babel": ("copy", "triad", "dot"), "copies": ("h2d", "d2h", "both"), "chase": ("walk",)}
@@ -28,7 +27,9 @@ def nvcc() -> str:
         pytest.skip(str(error))
 
 
-def started(name: str, edit: Callable[[str], str] | None = None, *, numbers: tuple[int, ...] | None = None) -> Peer:
+def started(
+    name: str, edit: Callable[[str, str], str] | None = None, *, numbers: tuple[int, ...] | None = None
+) -> Peer:
     return Peer([str(program(name, edit)), "0", *map(str, numbers or NUMBERS[name])])
 
 
@@ -37,19 +38,12 @@ def test_every_program_is_known_to_the_tests() -> None:
     assert sorted(path.stem for path in PEERS.glob("*.cu")) == list(NAMES)
 
 
-def all_in_one() -> str:
-    """The three as one source, each in a name space of its own: one compilation costs what each of them would."""
-    spaces = [f'namespace in_{name} {{\n#define main {name}\n#include "{name}.cu"\n#undef main\n}}' for name in NAMES]
-    end = "int main(int count, char** words) { return in_copies::copies(count, words); }"
-    return "\n".join(['#include "peer.h"', *spaces, end]) + "\n"
-
-
 def test_programs_compile_without_a_warning_for_every_architecture(tmp_path: Path) -> None:
     """By the command of `make gpu-bench` plus warnings as errors; what is built says when there is no GPU."""
     offered = subprocess.run([nvcc(), "--list-gpu-code"], capture_output=True, text=True, check=True).stdout.split()
     codes = [number for number in ARCHITECTURES if f"sm_{number}" in offered]
     assert 90 in codes
-    source, built = tmp_path / "all.cu", tmp_path / "all"
+    source, built = tmp_path / "all.cu", tmp_path / "copies"
     source.write_text(all_in_one())
     command = [word for word in nvcc_command(DEVICE, source, built) if word not in ("-arch=sm_90", "-O3")]
     # one pass of the language, and of the machine code one for each: no line asks which architecture it is for
@@ -131,9 +125,8 @@ def planted(name: str, text: str) -> str:
 @each
 def test_a_program_that_computes_something_else_is_not_believed(name: str) -> None:
     """An element left out, a wrong sign, a sum too large, a word not copied, a hop too few: no figure."""
-    wrong = partial(planted, name)
     for word in WORDS[name]:
-        peer = started(name, wrong)
+        peer = started(name, planted)
         try:
             with pytest.raises(PeerError, match="not to be believed"):
                 peer.ask(word)

@@ -25,6 +25,7 @@ from tests.gpu.bench.rows import PeerError, Side
 PEERS = Path(__file__).resolve().parent.parent / "peers"
 ROOT = PEERS.parent.parent.parent
 PATIENCE_S = 60.0
+BATCHES = 5
 Answer = dict[str, Any]
 #: seconds that so many calls in a row took
 Clock = Callable[[Callable[[], object], int], float]
@@ -62,7 +63,7 @@ class Ground:
     copied_bytes: int = 1 << 30  #: by torch's copy
     linked_bytes: int = 512 << 20  #: nvbandwidth's own default
     seconds: float = 2.5  #: of ours, a round
-    samples: int = 40  #: of another program, a round, where it has no number of its own
+    batch_s: float = 0.1  #: of torch's calls, five batches a round
 
     def built(self, name: str) -> Path:
         """The program of peers/<name>.cu, compiled the first time it is asked for.
@@ -113,10 +114,17 @@ class Ground:
             if close:
                 close()
 
-    def ours(self, case: Case, *, seconds: float | None = None) -> Side:
+    def ours(self, case: Case) -> Side:
         """A call that measures a case as a run does, checks included."""
         timer = devices.timer_for(self.device)
-        return lambda: measure(case, timer, EFFORT["cuda"], seconds or self.seconds)[0].summary.value
+        return lambda: measure(case, timer, EFFORT["cuda"], self.seconds)[0].summary.value
+
+    def steady(self, call: Callable[[], object]) -> float:
+        """Seconds per call of torch's: the median of five batches; the first call is dropped."""
+        self.clock(call, 1)
+        calls = max(1, round(self.batch_s / max(self.clock(call, 1), 1e-9)))
+        found = sorted(self.clock(call, calls) / calls for _ in range(BATCHES))
+        return found[BATCHES // 2]
 
 
 def _measurable(step: Step) -> Case:
@@ -203,11 +211,3 @@ def event_clock(call: Callable[[], object], calls: int) -> float:
     end.record()
     end.synchronize()
     return float(start.elapsed_time(end)) * 1e-3
-
-
-def steady(call: Callable[[], object], clock: Clock, *, batch_s: float = 0.1, batches: int = 5) -> float:
-    """Seconds per call: the median batch, of as many calls as last `batch_s`; the first call is dropped."""
-    clock(call, 1)
-    calls = max(1, round(batch_s / max(clock(call, 1), 1e-9)))
-    found = sorted(clock(call, calls) / calls for _ in range(batches))
-    return found[len(found) // 2]

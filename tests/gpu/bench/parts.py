@@ -43,7 +43,7 @@ def products(ground: Ground) -> Found:
                 return value
 
             torch = Product(key, (ground.side,) * 3, device=ground.torch_device, seed=ground.seed)
-            others = {TORCH: lambda torch=torch: torch.rate(ground.clock)}
+            others = {TORCH: lambda torch=torch: torch.rate(ground)}
             bound = goals.TORCH_PRODUCT.get(key)
             yield Pair(key=key, unit=case.unit, ours=timed, others=others, goals={TORCH: bound} if bound else {})
             if key in goals.SECONDS and first:
@@ -61,7 +61,7 @@ def memory(ground: Ground) -> Found:
             others: dict[str, Side] = {}
             if word == "copy":
                 copy = Copy(ground.copied_bytes, device=ground.torch_device, seed=ground.seed)
-                others["torch copy"] = lambda copy=copy: copy.rate(ground.clock)  # type: ignore[misc]
+                others["torch copy"] = lambda copy=copy: copy.rate(ground)  # type: ignore[misc]
             try:
                 array_bytes = int(str(case.context["array_bytes"]))
                 babel = stack.enter_context(ground.peer("babel", array_bytes, BABEL_PASSES))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.gpu.bench.ground import Clock, steady
+from tests.gpu.bench.ground import Ground
 
 #: our key -> how torch stores operands and result
 KINDS = {
@@ -61,12 +61,12 @@ class Product:
             )
         return torch.mm(self._left, self._right, out=self._out)
 
-    def rate(self, clock: Clock) -> float:
+    def rate(self, ground: Ground) -> float:
         """Operations per second; TF32 is on for the key of its name and off for every other."""
         import torch
 
         torch.backends.cuda.matmul.allow_tf32 = self._key == "matmul.tf32"
-        return self.flops / steady(self.call, clock)
+        return self.flops / ground.steady(self.call)
 
 
 class Copy:
@@ -79,7 +79,7 @@ class Copy:
         self._source = torch.randn(size_bytes // 4, device=device, generator=generator)
         self._target = torch.empty_like(self._source)
 
-    def rate(self, clock: Clock) -> float:
+    def rate(self, ground: Ground) -> float:
         """Bytes per second."""
         moved = 2.0 * self._source.numel() * self._source.element_size()
-        return float(moved / steady(lambda: self._target.copy_(self._source), clock))
+        return float(moved / ground.steady(lambda: self._target.copy_(self._source)))

@@ -49,7 +49,7 @@ def shapes(seed: int) -> list[Shape]:
 def search(
     candidates: list[Shape],
     make: Callable[[Shape], Product],
-    clock: Clock,
+    ground: Ground,
     *,
     now: Callable[[], float],
     seconds: float,
@@ -64,7 +64,7 @@ def search(
     for shape in candidates:
         if rates and now() - start >= seconds * (1 - FINAL_PART):
             break
-        rate = _tried(shape, make, clock)
+        rate = _tried(shape, make, ground.clock)
         if rate is not None:
             rates[shape] = rate
     if not rates:
@@ -74,7 +74,7 @@ def search(
     for shape in finalists:
         if final and now() - start >= seconds:
             break
-        final[shape] = make(shape).rate(clock)
+        final[shape] = make(shape).rate(ground)
     best = max(final, key=lambda shape: final[shape])
     return Best(best, final[best], len(rates), len(candidates))
 
@@ -98,7 +98,7 @@ def pairs(ground: Ground, *, seconds: float, keys: Sequence[str], now: Callable[
             continue
         make = partial(Product, key, device=ground.torch_device, seed=ground.seed)
         with guarded(key, "search") as problems:
-            best = search(shapes(ground.seed), make, ground.clock, now=now, seconds=seconds)
+            best = search(shapes(ground.seed), make, ground, now=now, seconds=seconds)
             release()
             name = f"best of {best.tried} shapes of {best.of}: {'x'.join(map(str, best.shape))}"
             product = make(best.shape)
@@ -107,7 +107,7 @@ def pairs(ground: Ground, *, seconds: float, keys: Sequence[str], now: Callable[
                     key=key,
                     unit=case.unit,
                     ours=ground.ours(case),
-                    others={name: partial(product.rate, ground.clock)},
+                    others={name: partial(product.rate, ground)},
                     goals={name: goals.SEARCH},
                 )
             del product
