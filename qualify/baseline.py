@@ -137,7 +137,7 @@ def _baseline(measurement: Measurement, past: Sequence[Measurement], how: Steadi
         unit=measurement.unit,
         centre=statistics.median(figures),
         spread=spread,
-        drop=max(how.drop, spreads * spread),
+        drop=min(max(how.drop, spreads * spread), how.most),
         n=len(figures),
         how=how,
     )

@@ -15,6 +15,7 @@ from qualify.trial import number
 #: what a figure is held against: a data type of the multiprocessors, the memory, the link to the host
 QUANTITY_OF = {
     **{f"matmul.{dtype}": dtype for dtype in ("fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "int8")},
+    "matmul.fp16_acc16": "fp16_half",
     **{f"memory.{loop}": MEMORY for loop in ("read", "write", "copy", "scale", "add", "triad")},
     "hostlink.h2d": HOSTLINK,
     "hostlink.d2h": HOSTLINK,
@@ -63,6 +64,14 @@ def expectation(node: Node, measurement: Measurement, parts: Sequence[Part]) -> 
     if observed_hz >= least_hz:
         return peak
     return replace(peak, basis=f"{peak.basis}, half of its reference clock: it ran at {observed_hz / 1e6:.0f} MHz")
+
+
+def ceiling(part: Part, key: str, *, clock_hz: float | None, memory_hz: float | None) -> Peak | None:
+    """What a figure cannot exceed at these clocks of multiprocessors and memory; None when no formula speaks of it."""
+    quantity = QUANTITY_OF.get(key)
+    if quantity is None:
+        return None
+    return reference_gpu.peak(part, quantity, {MEMORY: memory_hz, HOSTLINK: None}.get(quantity, clock_hz))
 
 
 def with_clocks(measurements: Mapping[str, Measurement], telemetry: Sequence[Telemetry]) -> dict[str, Measurement]:

@@ -12,6 +12,7 @@ from qualify import (
     rules_figures,
     rules_gpu_claim,
     rules_gpu_events,
+    rules_gpu_figures,
     rules_gpu_heat,
     rules_gpu_link,
     rules_gpu_memory,
@@ -28,7 +29,15 @@ from qualify.trial import combine
 __all__ = ["CODES", "Evidence", "combine", "doubtful", "judge", "table", "verdict"]
 
 #: rules that speak of a node only when it is its GPUs that are measured
-OF_GPUS = (rules_gpu_memory, rules_gpu_events, rules_gpu_link, rules_gpu_heat, rules_gpu_state, rules_gpu_claim)
+OF_GPUS = (
+    rules_gpu_memory,
+    rules_gpu_events,
+    rules_gpu_link,
+    rules_gpu_heat,
+    rules_gpu_state,
+    rules_gpu_claim,
+    rules_gpu_figures,
+)
 #: every rule, by code
 CODES: dict[str, Rule] = {
     rule.code: rule

@@ -11,6 +11,8 @@ from typing import Any
 RATES = ("fp64", "fp64_vector", "fp32", "tf32", "fp16", "fp16_half", "bf16", "fp8", "fp8_half", "int8")
 #: those whose published peaks are of the vector units' clock, the tensor cores for fp64 included
 AT_VECTOR_CLOCK = frozenset({"fp64", "fp64_vector", "fp32"})
+#: what a part without a rate of its own for it does as fast as something else
+ALIKE_ELSEWHERE = {"fp64_vector": "fp64", "fp16_half": "fp16", "fp8_half": "fp8"}
 MEMORY, HOSTLINK, PEERLINK = "memory", "hostlink", "peerlink"
 QUANTITIES = (*RATES, MEMORY, HOSTLINK, PEERLINK)
 #: of the memory as sold, what NVML may show: error correction inside GDDR6 and the driver take up to a tenth
@@ -134,7 +136,7 @@ def peak(part: Part, quantity: str, clock_hz: float | None = None) -> Peak:
     if quantity in (HOSTLINK, PEERLINK):
         return _link_peak(part, quantity)
     rates = part.group.rates
-    rate = rates.get(quantity, rates["fp64"] if quantity == "fp64_vector" else None)
+    rate = rates.get(quantity, rates.get(ALIKE_ELSEWHERE.get(quantity, "")))
     hz = part.reference_hz(quantity) if clock_hz is None else clock_hz
     if rate is None:  # a library may convert to a type that there are units for, and be no faster than those
         most, basis = part.sms * max(rates.values()) * hz, f"{part.name} has no units for {quantity}"

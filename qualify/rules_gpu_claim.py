@@ -1,18 +1,20 @@
 """Rules about what a GPU says it is and what its figures say: fingerprints that a name cannot change.
 
-Figures of the chip stand in the context of the measurements: `sms`, `l2_bytes` as CUDA tells, `l2_knee_bytes` as found.
+Figures of the chip stand in the context of the measurements: `sms` as CUDA tells, `sms_counted` by what ran blocks,
+`l2_knee_bytes` where reading becomes slower.
 """
 
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Iterator
 
 from qualify import reference_gpu
 from qualify.records import Gpu, Measurement
 from qualify.rule import Evidence, Hit, Rule, binary, percent, si
 from qualify.rule_gpu import each, hit, settings
-from qualify.trial import Ruling, at_least, at_most, attempts, number, rule_attempts
+from qualify.trial import at_least, at_most, attempts, number, rule_attempts
 
 #: data-centre chips have half as many fp64 as fp32 units, or as many; others 1/32 or 1/64, and so have some exported
 #: ones (CUDA programming guide, throughput table); nothing lies between
@@ -22,11 +24,7 @@ ACCUMULATE_MOST, ACCUMULATE_LEAST = 1.3, 1.5
 #: a dependent load takes 0.4 to 1 µs from any GPU's own memory; over PCI Express it takes 1.2 µs and more
 DRAM_LATENCY_S = 1.2e-6
 KNEE_LEAST, KNEE_MOST = 0.4, 1.6  #: parts of the cache's size between which the step of the latency lies
-#: least parts of the peak: at the clock that was observed, and at the one behind the published peak
-PRODUCT_PART, PRODUCT_PART_UNKNOWN_CLOCK, MEMORY_PART = 0.5, 0.35, 0.75
-PHYSICS_PART = 1.03
 MEMORY_NAMED = 0.90  #: of the size in a name: ECC and the driver keep up to 7 %
-PRODUCTS = frozenset({"fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "int8"})
 
 
 def part_of(evidence: Evidence, gpu: Gpu) -> reference_gpu.Part | None:
@@ -58,12 +56,14 @@ def memory_mismatch(evidence: Evidence, gpu: Gpu) -> Hit | None:
 
 
 def sms_mismatch(evidence: Evidence, gpu: Gpu) -> Hit | None:
-    """Another number of multiprocessors than its kind has."""
-    part, found = part_of(evidence, gpu), _known(evidence, "sms")
-    if part is None or found is None or gpu.mig or found == part.sms:
+    """Another number of multiprocessors than its kind has, by what ran blocks or else by what CUDA tells."""
+    part, counted, told = part_of(evidence, gpu), _known(evidence, "sms_counted"), _known(evidence, "sms")
+    found = next((number for number in (counted, told) if part and number is not None and number != part.sms), None)
+    if part is None or found is None or gpu.mig:
         return None
-    words = f"calls itself {part.name}, which has {part.sms} multiprocessors, and has {found:g}"
-    return hit(gpu, words, sms=found, expected=part.sms)
+    how = "ran blocks on" if found == counted else "has"
+    words = f"calls itself {part.name}, which has {part.sms} multiprocessors, and {how} {found:g}"
+    return hit(gpu, words, sms=told, sms_counted=counted, expected=part.sms)
 
 
 def bus_mismatch(evidence: Evidence, gpu: Gpu) -> Hit | None:
@@ -87,7 +87,8 @@ def capability_mismatch(evidence: Evidence, gpu: Gpu) -> Hit | None:
 
 def l2_knee(evidence: Evidence, gpu: Gpu) -> Hit | None:
     """The latency steps up at another size than that of its cache."""
-    part, knee = part_of(evidence, gpu), _known(evidence, "l2_knee_bytes")
+    knees = _told(evidence, "l2_knee_bytes")
+    part, knee = part_of(evidence, gpu), statistics.median(knees) if knees else None
     if part is None or knee is None or gpu.mig or KNEE_LEAST <= knee / part.l2_bytes <= KNEE_MOST:
         return None
     words = f"has its cache end at {binary(knee)}, a {part.name} at {binary(part.l2_bytes)}"
@@ -148,57 +149,6 @@ def latency(evidence: Evidence) -> Iterator[Hit]:
         )
 
 
-def below_reference(evidence: Evidence) -> Iterator[Hit]:
-    """Slower than any healthy part of its kind."""
-    for measurement, peak, part in _peaks(evidence):
-        limit = part * peak
-        ruling = rule_attempts(measurement, at_least(limit))
-        if ruling.misses or ruling.is_open:
-            words = f"less than {percent(part)} of the peak of {si(peak, measurement.unit)}"
-            yield _beside(measurement, limit, ruling, words)
-
-
-def above_physics(evidence: Evidence) -> Iterator[Hit]:
-    """Faster than the part can be at its highest clock."""
-    for measurement, peak, _ in _peaks(evidence, fastest=True):
-        ruling = rule_attempts(measurement, at_most(PHYSICS_PART * peak))
-        if ruling.misses:
-            words = f"more than the {si(peak, measurement.unit)} it can do"
-            yield _beside(measurement, PHYSICS_PART * peak, ruling, words)
-
-
-def _beside(measurement: Measurement, limit: float, ruling: Ruling, words: str) -> Hit:
-    return Hit(
-        text=f"{measurement.key} measured {si(measurement.value or 0.0, measurement.unit)}, {words}",
-        evidence={"measured": [attempt.value for attempt in attempts(measurement)], "limit": limit},
-        key=measurement.key,
-        ruling=ruling,
-    )
-
-
-def _peaks(evidence: Evidence, *, fastest: bool = False) -> Iterator[tuple[Measurement, float, float]]:
-    """Each figure with a formula, its peak, and the least part of it; nothing where the GPUs differ or are unknown."""
-    part = _one_part(evidence)
-    if evidence.node.device_kind != "cuda" or part is None:
-        return
-    highest = max((gpu.sm_clock_max_hz for gpu in evidence.node.gpus if gpu.sm_clock_max_hz), default=None)
-    for key, measurement in sorted(evidence.measurements.items()):
-        bench, _, case = key.partition(".")
-        if measurement.value is None:
-            continue
-        if bench == "matmul" and case in PRODUCTS:
-            clock = highest if fastest else number(measurement.context, "clock_hz")
-            peak = reference_gpu.peak(part, case, clock)
-            least = PRODUCT_PART if clock else PRODUCT_PART_UNKNOWN_CLOCK
-        elif bench == "memory" and case in ("read", "write", "copy", "scale", "add", "triad"):
-            peak, least = reference_gpu.peak(part, "memory"), MEMORY_PART
-        else:
-            continue
-        bound = peak.ceiling if fastest else peak.least
-        if bound is not None:
-            yield measurement, bound, least
-
-
 def _one_part(evidence: Evidence) -> reference_gpu.Part | None:
     """The row of all GPUs of the node; None where they differ, are unknown, or are cut into slices."""
     parts = [part_of(evidence, gpu) for gpu in evidence.node.gpus]
@@ -213,11 +163,17 @@ def _figure(evidence: Evidence, key: str) -> Measurement | None:
 
 
 def _known(evidence: Evidence, name: str) -> float | None:
-    """What the measurements tell of the chip; None where they do not, or do not agree, or there are several kinds."""
-    if len({gpu.name for gpu in evidence.node.gpus}) != 1:
-        return None
-    found = {number(measurement.context, name) for measurement in evidence.measurements.values()} - {None}
-    return found.pop() if len(found) == 1 and evidence.node.device_kind == "cuda" else None
+    """What the measurements tell of the chip; None where they do not, or do not agree."""
+    found = set(_told(evidence, name))
+    return found.pop() if len(found) == 1 else None
+
+
+def _told(evidence: Evidence, name: str) -> list[float]:
+    """What each measurement tells of the chip; nothing where there are several kinds."""
+    if evidence.node.device_kind != "cuda" or len({gpu.name for gpu in evidence.node.gpus}) != 1:
+        return []
+    told = (number(measurement.context, name) for _, measurement in sorted(evidence.measurements.items()))
+    return [one for one in told if one is not None]
 
 
 _CLAIM = "Claim what it is; a GPU that misleads about itself is not listed."
@@ -293,22 +249,5 @@ RULES = (
         limit=f"{si(DRAM_LATENCY_S, 's')} a dependent load, 2 of 3; every GPU's own memory needs less",
         remedy="Memory that is lent by the host cannot be sold as the GPU's.",
         find=latency,
-    ),
-    Rule(
-        code="GPU_BELOW_REFERENCE",
-        severity="failure",
-        fires="a GPU's figure is worse than that of any healthy part of its kind",
-        limit=f"products {percent(PRODUCT_PART)} of the peak at the observed clock, "
-        f"{percent(PRODUCT_PART_UNKNOWN_CLOCK)} where it is unknown; memory {percent(MEMORY_PART)}; 2 of 3",
-        remedy="Check power limit, clocks, cooling and who else uses the GPU.",
-        find=below_reference,
-    ),
-    Rule(
-        code="GPU_ABOVE_PHYSICS",
-        severity="failure",
-        fires="a GPU's figure is better than the part can be",
-        limit=f"{percent(PHYSICS_PART)} of the peak at its highest clock, 2 of 3",
-        remedy="The clock of this machine is wrong, or the work is done elsewhere: neither can be qualified.",
-        find=above_physics,
     ),
 )

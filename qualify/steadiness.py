@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from qualify.records import Node
@@ -28,15 +29,16 @@ class Steadiness:
     prior: float  #: relative spread between two runs to expect of a steady one
     by_best: bool = False  #: by its best sample, for whatever shares the core only slows it down now and then
     one_outlier: bool = False  #: it is so steady that one odd figure of five was an accident, not its nature
+    most: float = math.inf  #: a larger loss is a finding however restless the past was
 
 
 #: a GPU is nobody else's while it is measured. At a power limit its clock wanders by a percent over days and the
 #: products with it, so they are compared per cycle, and besides as they are: a clock that is lost is lost speed.
 #: These are the figures that tests/bench/decisions.py simulates
-GPU_PER_CLOCK = Steadiness(per_clock=True, drop=0.02, prior=0.005, one_outlier=True)
-GPU_PRODUCT = Steadiness(per_clock=False, drop=0.05, prior=0.012, one_outlier=True)
+GPU_PER_CLOCK = Steadiness(per_clock=True, drop=0.02, prior=0.005, one_outlier=True, most=0.08)
+GPU_PRODUCT = Steadiness(per_clock=False, drop=0.05, prior=0.012, one_outlier=True, most=0.08)
 #: repeat within 0.2 % and drift by half a percent over days: their clocks are fixed
-GPU_MEMORY = Steadiness(per_clock=False, drop=0.025, prior=0.006, one_outlier=True)
+GPU_MEMORY = Steadiness(per_clock=False, drop=0.025, prior=0.006, one_outlier=True, most=0.08)
 GPU_OTHER = Steadiness(per_clock=False, drop=0.05, prior=0.012, one_outlier=True)
 #: made of the driver's and the processor's work
 GPU_LAUNCH = Steadiness(per_clock=False, drop=0.15, prior=0.03, one_outlier=True)

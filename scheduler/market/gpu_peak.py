@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from qualify import reference_gpu
-from qualify.expected_gpu import QUANTITY_OF, part_of
+from qualify.expected_gpu import QUANTITY_OF, ceiling, part_of
 from qualify.records import Measurement, Report
-from qualify.reference_gpu import HOSTLINK, MEMORY, Part
-from qualify.rules_expected import PHYSICS_PART
+from qualify.reference_gpu import Part, Peak
+from qualify.rules_gpu_figures import PHYSICS_PART
 from qualify.trial import number
 
 #: no multiprocessor that was ever sold runs faster; the record under liquid nitrogen lies below
@@ -36,14 +35,13 @@ def beyond_peak(report: Report, parts: Sequence[Part]) -> Iterator[str]:
             f"which has {part.memory_clock_hz / 1e6:.0f} MHz"
         )
     for measurement in report.measurements:
-        quantity = QUANTITY_OF.get(measurement.key)
-        if quantity is not None and measurement.value is not None:
-            hz = {MEMORY: memory_hz, HOSTLINK: None}.get(quantity, clock_hz)
-            yield from _beyond(measurement, part, quantity, hz)
+        most = ceiling(part, measurement.key, clock_hz=clock_hz, memory_hz=memory_hz)
+        if most is not None and measurement.value is not None:
+            yield from _beyond(measurement, most)
 
 
-def _beyond(measurement: Measurement, part: Part, quantity: str, hz: float | None) -> Iterator[str]:
-    peak, value = reference_gpu.peak(part, quantity, hz), measurement.value or 0.0
+def _beyond(measurement: Measurement, peak: Peak) -> Iterator[str]:
+    value = measurement.value or 0.0
     if peak.ceiling is not None and value > PHYSICS_PART * peak.ceiling:
         yield (
             f"{measurement.key} is {value:.4g} {measurement.unit}, {value / peak.ceiling:.0%} of the "
