@@ -1,0 +1,119 @@
+"""All that was said in a challenge, as one canonical JSON text: the evidence from which a verdict follows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kernels.chain.engine import Opening
+from qualify.proof import challenge as challenges
+from qualify.proof import messages, strict
+from qualify.proof.challenge import Challenge
+from qualify.proof.messages import MOST_EPOCHS, SALT_BYTES, Places, Roots
+from qualify.proof.strict import ProtocolError
+from qualify.records import Json
+
+MOST_BYTES = 64 << 20  #: of any transcript; one H100's full check takes about 2.5 MB
+_MOST_NS = (1 << 63) - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Epoch:
+    """What ran under one salt; the stamps are the server's."""
+
+    salt: bytes
+    released_ns: int  #: when the salt was sent
+    received_ns: int  #: when the roots had arrived
+    roots: Roots
+
+    @property
+    def lasted_s(self) -> float:
+        """Seconds within which all of the epoch's segments were run, one round trip included."""
+        return (self.received_ns - self.released_ns) / 1e9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transcript:
+    """A challenge with all its answers."""
+
+    challenge: Challenge
+    epochs: tuple[Epoch, ...]
+    asked: Places
+    openings: Mapping[int, tuple[Opening, ...]]
+
+    def segments(self, device: int) -> int:
+        """How many segments the device ran."""
+        return sum(len(epoch.roots[device]) for epoch in self.epochs)
+
+
+def to_bytes(transcript: Transcript) -> bytes:
+    """The one text of a transcript."""
+    document: dict[str, Json] = {
+        "challenge": challenges.to_json(transcript.challenge),
+        "epochs": [
+            {
+                "salt": epoch.salt.hex(),
+                "released_ns": epoch.released_ns,
+                "received_ns": epoch.received_ns,
+                "roots": messages.roots_to_json(epoch.roots),
+            }
+            for epoch in transcript.epochs
+        ],
+        "asked": messages.places_to_json(transcript.asked),
+        "openings": messages.opened_to_json(transcript.openings),
+    }
+    return strict.canonical(document)
+
+
+def from_bytes(data: bytes) -> Transcript:
+    """Read a transcript; only its canonical text is one, so that its digest names one meaning.
+
+    Raises:
+        ProtocolError: it is none.
+    """
+    found = strict.members(
+        strict.parse(data, most_bytes=MOST_BYTES), ("challenge", "epochs", "asked", "openings"), "transcript"
+    )
+    challenge = challenges.from_json(found["challenge"])
+    epochs = tuple(
+        _epoch(one, challenge, f"epochs[{number}]")
+        for number, one in enumerate(strict.entries(found["epochs"], "epochs", least=1, most=MOST_EPOCHS))
+    )
+    transcript = Transcript(
+        challenge=challenge,
+        epochs=epochs,
+        asked=messages.places_from_json(found["asked"], challenge, challenge.most_segments, "asked"),
+        openings=messages.opened_from_json(found["openings"], challenge, "openings"),
+    )
+    _check(transcript)
+    if to_bytes(transcript) != data:
+        raise ProtocolError("transcript: not in its canonical form")
+    return transcript
+
+
+def _epoch(data: object, challenge: Challenge, place: str) -> Epoch:
+    found = strict.members(data, ("salt", "released_ns", "received_ns", "roots"), place)
+    return Epoch(
+        salt=strict.hexed(found["salt"], SALT_BYTES, f"{place}.salt"),
+        released_ns=strict.whole(found["released_ns"], 0, _MOST_NS, f"{place}.released_ns"),
+        received_ns=strict.whole(found["received_ns"], 0, _MOST_NS, f"{place}.received_ns"),
+        roots=messages.roots_from_json(found["roots"], challenge, f"{place}.roots"),
+    )
+
+
+def _check(transcript: Transcript) -> None:
+    """What a referee would not have let pass."""
+    challenge, before_ns = transcript.challenge, 0
+    for number, epoch in enumerate(transcript.epochs):
+        if not before_ns <= epoch.released_ns < epoch.received_ns:
+            raise ProtocolError(f"epochs[{number}]: stamps out of order")
+        before_ns = epoch.received_ns
+    for device in challenge.indices:
+        segments = transcript.segments(device)
+        if not 1 <= segments <= challenge.most_segments:
+            raise ProtocolError(f"device {device}: expected 1 to {challenge.most_segments} segments, found {segments}")
+        places, opened = transcript.asked[device], transcript.openings[device]
+        if any(place[0] >= segments for place in places):
+            raise ProtocolError(f"asked.{device}: a segment that was not run")
+        if tuple((one.segment, one.unit, one.commit) for one in opened) != places:
+            raise ProtocolError(f"openings.{device}: other places than were asked")
