@@ -16,13 +16,13 @@ from tests.gpu.bench.rows import Row, table
 NO_GPU = 3
 
 
-def first_gpu(program: str, errors: TextIO = sys.stderr) -> Device | None:
+def first_gpu(program: str) -> Device | None:
     """The first GPU; None where there is none, with the reason said in a sentence."""
     try:
         return gpus.find()[0]
     except UnsupportedError as error:
         why = str(error).partition("; use --device")[0]
-        errors.write(f"{program}: {why}; run it on a machine with an NVIDIA GPU\n")
+        sys.stderr.write(f"{program}: {why}; run it on a machine with an NVIDIA GPU\n")
         return None
 
 
