@@ -18,10 +18,10 @@ CHUNK_ROWS = 1024  # rows of A and C held in fp64 at a time
 #: the most that one addition errs by, in parts of the sum: half a unit of its last bit where it is rounded to nearest,
 #: a whole one where what lies below the last bit is cut off, as tensor cores do.
 #: - They add four (V100, T4), eight (A100) or more products to a sum at once, aligned to the largest of them; what
-#:   hangs over is cut; 24 bits of the sum are kept: M. Fasi, N. Higham, M. Mikaitis and S. Pranesh, Numerical behavior of
-#:   NVIDIA tensor cores, PeerJ Computer Science 7:e330 (2021); for H100 and B200 F. Khattak and M. Mikaitis, Accurate
-#:   models of NVIDIA tensor cores, arXiv 2512.07004 (2025). A sum already lies on its own grid, so only products are
-#:   cut, whose signs are random: the errors add up like random ones.
+#:   hangs over is cut; 24 bits of the sum are kept: M. Fasi, N. Higham, M. Mikaitis and S. Pranesh, Numerical behavior
+#:   of NVIDIA tensor cores, PeerJ Computer Science 7:e330 (2021); for H100 and B200 F. Khattak and M. Mikaitis,
+#:   Accurate models of NVIDIA tensor cores, arXiv 2512.07004 (2025). A sum already lies on its own grid, so only
+#:   products are cut, whose signs are random: the errors add up like random ones.
 #: - Sums of fp8 products keep 13 bits behind the point on Hopper and Ada, all of them on newer ones: DeepSeek-V3
 #:   Technical Report, arXiv 2412.19437, 3.3.2; github.com/deepseek-ai/DeepGEMM, issue 176.
 #: A simulation of both (tests/kernels/test_freivalds.py) errs by a fourth of this or less.
