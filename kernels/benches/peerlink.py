@@ -17,6 +17,7 @@ KEY = "peerlink.slowest"
 SIZE_BYTES = 256 << 20
 SAMPLES = 5
 CALLS = 8  # copies of a sample
+Rates = dict[tuple[int, int], list[float]]  #: B/s by pair of GPUs, in the order taken
 
 
 def on_cuda(setting: Setting) -> Iterator[Step]:
@@ -52,31 +53,41 @@ def _observe(setting: Setting, count: int, seconds: float) -> tuple[Observation,
         with torch.cuda.device(number):
             timers.append(EventTimer(CupyDriver(CupyGpu(number))))
     until = timers[0].now() + seconds
-    rates: dict[tuple[int, int], list[float]] = {}
+    rates: Rates = {}
+    both: Rates = {}
     for _ in range(SAMPLES):
         for source in range(count):
             with torch.cuda.device(source):
                 CupyGpu(source)  # current for cupy's events as well
-                for target in range(count):
-                    if source != target:
-                        rate = _pair(peers, timers[source], source, target)
-                        rates.setdefault((source, target), []).append(rate)
+                one_round(peers, timers[source], source, rates, both)
         if timers[0].now() >= until:
             break
-    return (summary(rates, direct),)
+    return (summary(rates, both, direct),)
 
 
-def _pair(peers: Peers, timer: Timer, source: int, target: int) -> float:
-    """B/s of one sample of one pair, checked."""
-    lasted_s = timer.time(partial(peers.copy, source, target), CALLS)
-    peers.check(source, target)
-    return CALLS * peers.size_bytes / lasted_s
+def one_round(peers: Peers, timer: Timer, source: int, rates: Rates, both: Rates) -> None:
+    """One sample of every pair that begins at `source`, checked: one way to all others, both ways to those behind it.
+
+    `timer` is that of `source`; the samples, in B/s, are added to `rates` and `both`.
+    """
+    for target in range(len(peers.devices)):
+        if target == source:
+            continue
+        lasted_s = timer.time(partial(peers.copy, source, target), CALLS)
+        peers.check(source, target)
+        rates.setdefault((source, target), []).append(CALLS * peers.size_bytes / lasted_s)
+        if target > source:
+            lasted_s = timer.time(partial(peers.both, source, target), CALLS)
+            peers.check(source, target)
+            peers.check(target, source)
+            both.setdefault((source, target), []).append(2 * CALLS * peers.size_bytes / lasted_s)
 
 
-def summary(rates: dict[tuple[int, int], list[float]], direct: list[list[bool]]) -> Observation:
-    """The figure of the pair whose median is lowest, with every pair's beside it.
+def summary(rates: Rates, both: Rates, direct: list[list[bool]]) -> Observation:
+    """The figure of the pair whose median is lowest, with every pair's beside it, one way and both ways at once.
 
     Args:
+        both: of pairs in rising order, bytes of both ways together.
         direct: whether GPU [source] reaches the memory of GPU [target]; else a copy goes by way of the host.
     """
     middles = {pair: median(found) for pair, found in rates.items()}
@@ -85,7 +96,12 @@ def summary(rates: dict[tuple[int, int], list[float]], direct: list[list[bool]])
         f"{source}-{target}": {"bytes_per_s": middle, "via_host": not direct[source][target]}
         for (source, target), middle in middles.items()
     }
-    context = {"slowest": f"{slowest[0]}-{slowest[1]}", "pairs": pairs, "size_bytes": SIZE_BYTES}
+    context = {
+        "slowest": f"{slowest[0]}-{slowest[1]}",
+        "pairs": pairs,
+        "both_bytes_per_s": {f"{one}-{other}": median(found) for (one, other), found in both.items()},
+        "size_bytes": SIZE_BYTES,
+    }
     return Observation(key=KEY, unit="B/s", samples=tuple(rates[slowest]), context=context)
 
 

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     import torch
 
 PCI = Path("/sys/bus/pci/devices")
+SPREAD = (
+    0x9E3779B97F4A7C15 - 2**64
+)  # odd: a product by it, modulo 2^64, is another for each place, with all bits in use
+MOST_GPUS = 1024
 GENERATIONS = {"2.5": 1, "5.0": 2, "8.0": 3, "16.0": 4, "32.0": 5, "64.0": 6}
 #: a packet that arrived damaged, one that was not answered in time, one sent again too often
 LINK_ERRORS = ("RxErr", "BadTLP", "BadDLLP", "Rollover", "Timeout")
@@ -95,32 +99,57 @@ class Peers:
         """Each GPU's source has words of its own, so that data from the wrong one is seen."""
         import torch
 
-        self.size_bytes = size_bytes
-        self.sources: list[torch.Tensor] = []
-        self.targets: list[torch.Tensor] = []
-        for number, device in enumerate(devices):
-            generator = torch.Generator().manual_seed(seed + number)
-            words = torch.randint(1, 2**62, (size_bytes // 8,), generator=generator, dtype=torch.int64)
-            self.sources.append(words.to(device))
-            self.targets.append(torch.zeros_like(self.sources[-1]))
+        self._torch, self.devices, self.size_bytes, self._seed = torch, devices, size_bytes, seed
+        self.sources = [self._words(number, device) for number, device in enumerate(devices)]
+        self.targets = [torch.zeros_like(source) for source in self.sources]
+        #: of each GPU, one for either way
+        self._streams = [
+            (torch.cuda.Stream(device), torch.cuda.Stream(device)) for device in devices if device != "cpu"
+        ]
 
     def copy(self, source: int, target: int) -> None:
         """Queue a copy from one GPU's source to another's target."""
         self.targets[target].copy_(self.sources[source], non_blocking=True)
 
+    def both(self, one: int, other: int) -> None:
+        """Queue copies both ways at once; what is queued later on the stream of `one` waits for both.
+
+        torch lets a copy wait for the current streams of both of its ends, so either way has a stream on either GPU.
+        """
+        if not self._streams:
+            self.copy(one, other)
+            self.copy(other, one)
+            return
+        current = self._torch.cuda.current_stream(self.devices[one])
+        used: list[torch.cuda.Stream] = []
+        for way, (source, target) in enumerate(((one, other), (other, one))):
+            ends = self._streams[source][way], self._streams[target][way]
+            for stream in ends:
+                stream.wait_stream(current)
+            with self._torch.cuda.stream(ends[1]), self._torch.cuda.stream(ends[0]):
+                self.copy(source, target)
+            used += ends
+        for stream in used:
+            current.wait_stream(stream)
+
     def check(self, source: int, target: int) -> None:
-        """Compare what arrived with the source, by way of the host; then spoil it.
+        """Compare what arrived with what was sent, as the receiving GPU computes it; then spoil it.
 
         Raises:
             WrongResultError: a word differs.
         """
-        place = first_difference(self.targets[target].cpu(), self.sources[source].cpu())
+        place = first_difference(self.targets[target], self._words(source, self.devices[target]))
         if place is not None:
             raise WrongResultError(
                 f"GPU {source} to GPU {target}: the word at byte {8 * place} of {self.size_bytes} arrived wrong; "
                 "PCIe access control (ACS) or the IOMMU may be in the way: turn them off for these devices"
             )
         self.targets[target].zero_()
+
+    def _words(self, number: int, device: str) -> torch.Tensor:
+        """What GPU `number` sends: no word twice, none as another GPU's at the same place, none zero at first."""
+        places = self._torch.arange(self.size_bytes // 8, dtype=self._torch.int64, device=device)
+        return places * SPREAD + (self._seed * MOST_GPUS + number + 1)
 
 
 def link_state(address: str | None, pci: Path = PCI) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -191,13 +192,56 @@ def test_data_of_another_gpu_does_not_pass() -> None:
         peers.check(0, 1)
 
 
+def test_each_gpu_sends_words_of_its_own() -> None:
+    """None alike at the same place, none twice in a buffer, all 64 bits in use; another seed sends others."""
+    first, second = Peers(["cpu"] * 2, 64 << 10, seed=1).sources
+    other = Peers(["cpu"], 64 << 10, seed=2).sources[0]
+
+    assert not bool((first == second).any())
+    assert not bool((first == other).any())
+    assert len(set(first.tolist())) == 8192
+    assert {bit for bit in range(64) if any(word >> bit & 1 for word in first.tolist())} == set(range(64))
+
+
+def test_a_round_measures_every_pair_and_checks_it() -> None:
+    """Three GPUs, each copy of 64 KiB taking 1 ms by the script: eight calls of one way, eight of both at once."""
+    peers, timer = Peers(["cpu"] * 3, 64 << 10, seed=1), CountedTimer()
+    rates: peerlink.Rates = {}
+    both: peerlink.Rates = {}
+    for source in range(3):
+        peerlink.one_round(peers, timer, source, rates, both)
+
+    assert set(rates) == {(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)}
+    assert set(both) == {(0, 1), (0, 2), (1, 2)}
+    assert rates[1, 0] == pytest.approx([(64 << 10) / 1e-3])
+    assert both[1, 2] == pytest.approx([2 * (64 << 10) / 1e-3])
+
+
+def test_a_way_back_that_brings_nothing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both at once, of which one is not done."""
+    peers = Peers(["cpu"] * 2, 64 << 10, seed=1)
+    monkeypatch.setattr(peers, "both", peers.copy)
+
+    with pytest.raises(WrongResultError, match="GPU 1 to GPU 0: the word at byte 0"):
+        peerlink.one_round(peers, CountedTimer(), 0, {}, {})
+
+
+class CountedTimer(HostTimer):
+    """A call takes a millisecond, whatever it does."""
+
+    def time(self, call: Callable[[], object], calls: int) -> float:
+        super().time(call, calls)
+        return calls * 1e-3
+
+
 def test_the_slowest_pair_is_the_figure() -> None:
     """By its median; every ordered pair beside it, with those that have no direct way."""
     rates = {(0, 1): [9.0, 10.0, 11.0], (1, 0): [7.0, 8.0, 30.0], (0, 2): [50.0]}
     direct = [[True, True, False], [True, True, True], [True, True, True]]
 
-    found = peerlink.summary(rates, direct)
+    found = peerlink.summary(rates, {(0, 1): [18.0, 12.0, 15.0]}, direct)
 
+    assert found.context["both_bytes_per_s"] == {"0-1": 15.0}
     assert (found.samples, found.context["slowest"]) == ((7.0, 8.0, 30.0), "1-0")
     assert found.context["pairs"] == {
         "0-1": {"bytes_per_s": 10.0, "via_host": False},
