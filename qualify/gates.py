@@ -21,6 +21,7 @@ from qualify import (
     rules_network,
     rules_node,
     rules_outcome,
+    rules_stress,
 )
 from qualify.records import Finding, Measurement, Verdict
 from qualify.rule import RANK, Evidence, Rule
@@ -51,6 +52,7 @@ CODES: dict[str, Rule] = {
         rules_disk,
         rules_network,
         rules_node,
+        rules_stress,
         *OF_GPUS,
     )
     for rule in module.RULES

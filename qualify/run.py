@@ -19,6 +19,7 @@ from qualify.process import Outcome, run_child
 from qualify.records import Claim, Json, Measurement, Node, Report, Score, Telemetry
 from qualify.reference import Reference
 from qualify.score import score
+from qualify.soak import with_soak
 from qualify.telemetry import Sampler
 
 #: a child is ended this much after its time, relative and absolute, unless the run's own deadline comes first
@@ -98,7 +99,7 @@ class _Run:
             self._tell("bench", slot.bench.name, slot.keys, planned_s)
             factor = min(MAX_STRETCH, max(0.0, room_s) / planned_s)
             measured = self._run_slot(slot, slot.seconds * factor, planned_s)
-            self._found |= self._clocked(measured, self._sampler.so_far())
+            self._found |= self._watched(measured, self._sampler.so_far())
 
     def confirm(self) -> None:
         """Measure again what missed a limit, until two attempts of three agree or the budget is spent."""
@@ -116,12 +117,14 @@ class _Run:
                     return
                 self._tell("repeat", slot.bench.name, keys, seconds)
                 measured = self._run_slot(replace(slot, keys=keys), seconds, seconds)
-                for key, measurement in self._clocked(measured, self._sampler.so_far()).items():
+                for key, measurement in self._watched(measured, self._sampler.so_far()).items():
                     self._found[key] = gates.combine(self._found[key], measurement)
 
-    def _clocked(self, found: dict[str, Measurement], telemetry: tuple[Telemetry, ...]) -> dict[str, Measurement]:
-        """With a GPU's clocks, each attempt with those of its own time: what is confirmed is compared like the rest."""
-        return with_clocks(found, telemetry) if self._request.node.device_kind == "cuda" else found
+    def _watched(self, found: dict[str, Measurement], telemetry: tuple[Telemetry, ...]) -> dict[str, Measurement]:
+        """With what telemetry saw in the time of each attempt: what is confirmed is compared like the rest."""
+        request = self._request
+        found = with_soak(found, telemetry, node=request.node, origin_s=request.started_s)
+        return with_clocks(found, telemetry) if request.node.device_kind == "cuda" else found
 
     def report(self, telemetry: tuple[Telemetry, ...], *, partial: bool) -> Report:
         """The report of what was found so far."""
@@ -129,7 +132,7 @@ class _Run:
         for slot in plan.slots:
             for key in slot.keys:
                 self._found.setdefault(key, interrupted(key, slot.bench))
-        self._found = self._clocked(self._found, telemetry)
+        self._found = self._watched(self._found, telemetry)
         evidence = self._evidence(telemetry)
         findings = gates.judge(evidence)
         verdict, reasons = gates.verdict(findings, self._found, plan.required)

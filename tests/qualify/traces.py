@@ -295,6 +295,7 @@ FAULTY: Mapping[str, Callable[[], Evidence]] = {
     ),
     "BELOW_REFERENCE": lambda: evidence(slow("matmul.fp32", 0.5)),
     "ABOVE_PHYSICS": lambda: evidence(slow("matmul.fp32", 1.3)),
+    "SUSTAINED_DECLINE": lambda: evidence(tried(measured("stress.decline", 0.8, unit="ratio"), 0.8, 0.8)),
     "DTYPE_RATIO": lambda: evidence(slow("matmul.fp32", 0.6)),
     "TIMER_DISAGREES": lambda: evidence(in_all("memory.copy", timer_ratio=0.95)),
     "UNEVEN": lambda: evidence(measured("memory.copy", samples=TWO_SPEEDS)),
