@@ -12,7 +12,9 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kernels import companion
@@ -27,6 +29,8 @@ PERIOD = 4093
 #: values are below this; the sum over 4096 ranks is still exact in a float32 (2^24)
 VALUES = 4096
 MAX_SLOTS = 256
+#: how far events and host may differ: queueing the first call and waking the host are the host's alone
+WITNESS_PART, WITNESS_S = 0.02, 2e-3
 
 
 def main(argv: list[str]) -> int:
@@ -130,20 +134,32 @@ class Rank:
         return {"wrong": self.wrong()}
 
     def run(self, size_bytes: int, calls: int, *, among: int) -> float:
-        """Seconds that `calls` all-reduces of `size_bytes` took here; a barrier precedes them, filling is not timed."""
+        """Seconds that `calls` all-reduces of `size_bytes` took here; a barrier precedes them, filling is not timed.
+
+        On a GPU by events of its stream, else by the host's clock.
+        """
         seconds = 0.0
         self._among, group = among, self._groups[among]
         while calls > 0:
             self._slots = self._fill(size_bytes // 4, calls)
             self._barrier(group=group)
             self._settle()
-            start = time.perf_counter_ns()
-            for slot in self._slots:
-                self._all_reduce(slot, group=group)
-            self._settle()
-            seconds += (time.perf_counter_ns() - start) * 1e-9
+            seconds += self._timed(partial(self._reduce_all, group))
             calls -= len(self._slots)
         return seconds
+
+    def _reduce_all(self, group: Any) -> None:
+        for slot in self._slots:
+            self._all_reduce(slot, group=group)
+
+    def _timed(self, work: Callable[[], None]) -> float:
+        if self._device == "cpu":
+            start = time.perf_counter_ns()
+            work()
+            return (time.perf_counter_ns() - start) * 1e-9
+        import torch
+
+        return by_events(work, partial(torch.cuda.Event, enable_timing=True), self._settle, time.perf_counter)
 
     def _settle(self) -> None:
         """Return when a GPU is done with what was queued; a CPU is when its call returns."""
@@ -169,6 +185,30 @@ class Rank:
         width = min(length, PERIOD)
         self._arena[: count * rows, :width] = self._mine.roll(self._fills)[:width]
         return [self._arena[k * rows : (k + 1) * rows].view(-1)[:length] for k in range(count)]
+
+
+def by_events(
+    work: Callable[[], None], event: Callable[[], Any], settle: Callable[[], None], now: Callable[[], float]
+) -> float:
+    """Seconds between two events of the current stream around what `work` queues, with the host's clock as a witness.
+
+    Args:
+        settle: returns when the device is done.
+
+    Raises:
+        RuntimeError: the two clocks disagree.
+    """
+    start, end = event(), event()
+    started_s = now()
+    start.record()
+    work()
+    end.record()
+    settle()
+    host_s = now() - started_s
+    device_s = float(start.elapsed_time(end)) * 1e-3
+    if abs(host_s - device_s) > max(WITNESS_PART * host_s, WITNESS_S):
+        raise RuntimeError(f"the device's events say {device_s:.6f} s, the host's clock {host_s:.6f} s")
+    return device_s
 
 
 def first_difference(slot: Tensor, expected: Tensor) -> tuple[int, float, float] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ SIZES: dict[Profile, tuple[int, ...]] = {
 GPU_SIZES: dict[Profile, tuple[int, ...]] = {
     "quick": (8, 64 * KIB, 16 * MIB, 256 * MIB),
     "standard": (8, 4 * KIB, 64 * KIB, MIB, 16 * MIB, 256 * MIB, 1024 * MIB),
-    "deep": (*(8 * 4**k for k in range(12)), 256 * MIB, 1024 * MIB, 4096 * MIB),
+    "deep": tuple(sorted({*(8 * 4**k for k in range(16)), 16 * MIB, 256 * MIB, 1024 * MIB, 4096 * MIB})),
 }
 LATENCY_BYTES = 8
 LARGEST_SHARE = 5.0  # tens of milliseconds a call: an interval of its median takes this much longer
@@ -32,6 +33,8 @@ PAIR_SHARE = 2.0
 MAX_RANKS = 32
 #: of the memory that is free, for all ranks together
 MEMORY_PART = 0.25
+#: of a GPU's, for its rank
+GPU_MEMORY_PART = 0.2
 #: a batch that takes longer has hung; the largest takes well below a second on a machine that is fit
 PATIENCE_S = 10.0
 
@@ -58,11 +61,11 @@ def rank_count(setting: Setting) -> int:
 
 def sizes(setting: Setting) -> tuple[int, ...]:
     """The message sizes whose buffers fit into the memory left."""
-    most = (setting.device.memory_bytes or 1 << 62) * MEMORY_PART
+    room = setting.device.memory_bytes or 1 << 62
     if setting.device.kind == "cuda":
-        offered = GPU_SIZES[setting.profile]
+        offered, most = GPU_SIZES[setting.profile], room * GPU_MEMORY_PART
     else:
-        offered, most = SIZES[setting.profile], most / rank_count(setting)  # its ranks share one memory
+        offered, most = SIZES[setting.profile], room * MEMORY_PART / rank_count(setting)  # its ranks share one memory
     return tuple(size for size in offered if size <= most) or (LATENCY_BYTES,)
 
 
@@ -123,7 +126,18 @@ def on_cuda(setting: Setting) -> Iterator[Step]:
     largest = sizes(setting)[-1]
     with group(ranks, largest_bytes=largest, seed=setting.seed, patience_s=patience_s, backend="nccl") as members:
         for share, among, size_bytes, figures in plan(setting):
-            yield _case(members, share, among, size_bytes, figures, backend="nccl", transport="chosen by NCCL")
+            case = _case(members, share, among, size_bytes, figures, backend="nccl", transport="chosen by NCCL")
+            yield replace(case, context={**case.context, "nccl_version": _nccl_version(), "clock": "events"})
+
+
+def _nccl_version() -> str | None:
+    """As "2.27.3"; None where torch was built without it."""
+    import torch
+
+    try:
+        return ".".join(str(part) for part in torch.cuda.nccl.version())
+    except (AttributeError, RuntimeError):
+        return None
 
 
 def _case(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from kernels.benches import allreduce
 from kernels.collective import Group
 from kernels.cuda import products
 from kernels.device import Device
+from kernels.ranks import by_events
 from kernels.spec import Case, Skip
 from tests.kernels.devices import small_setting
 
@@ -63,8 +65,74 @@ def test_two_gpus_give_every_figure(backends: list[tuple[int, str]], monkeypatch
         variant.check()
         keys |= {step.key, *(reading.key for reading in step.also)}
         share += step.share
-        assert step.context["backend"] == "nccl"
+        assert (step.context["backend"], step.context["clock"]) == ("nccl", "events")
 
     assert backends == [(2, "nccl")]
     assert keys == set(allreduce.KEYS)
     assert share == pytest.approx(allreduce.shares(setting))
+
+
+@dataclass
+class Gpu:
+    """A device whose queued work lasts `work_s`, and whose events run at `tampered` times the host's clock."""
+
+    work_s: float
+    tampered: float = 1.0
+    host_s: float = 0.0
+    queued_s: float = 0.0
+
+    def now(self) -> float:
+        return self.host_s
+
+    def work(self) -> None:
+        self.host_s += 1e-4  # to queue it
+        self.queued_s += self.work_s
+
+    def settle(self) -> None:
+        self.host_s += self.queued_s
+
+    def event(self) -> GpuEvent:
+        return GpuEvent(self)
+
+
+@dataclass
+class GpuEvent:
+    """Remembers when its stream comes to it."""
+
+    gpu: Gpu
+    at_s: float = -1.0
+
+    def record(self) -> None:
+        self.at_s = self.gpu.queued_s
+
+    def elapsed_time(self, end: GpuEvent) -> float:
+        return 1e3 * (end.at_s - self.at_s) * self.gpu.tampered
+
+
+def test_a_gpu_s_time_is_that_of_its_events() -> None:
+    """0.1 s of work; what the host takes to queue it is not in it."""
+    gpu = Gpu(0.1)
+
+    assert by_events(gpu.work, gpu.event, gpu.settle, gpu.now) == pytest.approx(0.1)
+    assert gpu.host_s == pytest.approx(0.1001)
+
+
+def test_a_gpu_s_clock_that_was_tampered_with_is_not_believed() -> None:
+    """Events that run at 95 %."""
+    gpu = Gpu(0.1, tampered=0.95)
+
+    with pytest.raises(RuntimeError, match=r"events say 0\.095000 s, the host's clock 0\.100100 s"):
+        by_events(gpu.work, gpu.event, gpu.settle, gpu.now)
+
+
+def test_sizes_reach_a_fifth_of_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deep: steps of four from 8 bytes, with 16 MiB, 256 MiB, 1 and 4 GiB; of 80 GiB none above 16."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    device = replace(DEVICE, memory_bytes=80 << 30)
+
+    found = allreduce.sizes(small_setting(device=device, profile="deep"))
+
+    assert (found[0], found[1], found[-1], len(found)) == (8, 32, 8 << 30, 20)
+    assert {16 << 20, 256 << 20, 1 << 30, 4 << 30} < set(found)
+    smaller = replace(DEVICE, memory_bytes=8 << 30)
+    assert allreduce.sizes(small_setting(device=smaller, profile="deep"))[-1] == 1 << 30
