@@ -53,6 +53,7 @@ class Challenge:
     floor_per_s: float  #: each device's least rate, operations/s or bytes/s; 0 = none
     issued_ms: int  #: calendar, Unix
     expires_ms: int
+    whole: bool = True  #: whether these are all of the node's devices; only then are their sums the node's figures
     protocol: Literal["rsc-1"] = PROTOCOL
 
     def __post_init__(self) -> None:
@@ -121,6 +122,7 @@ def from_json(data: object) -> Challenge:
         most_segments=_whole(found, "most_segments"),
         samples=_whole(found, "samples"),
         floor_per_s=strict.number(found["floor_per_s"], 0, 1e30, "challenge.floor_per_s"),
+        whole=strict.truth(found["whole"], "challenge.whole"),
         issued_ms=_whole(found, "issued_ms"),
         expires_ms=_whole(found, "expires_ms"),
     )

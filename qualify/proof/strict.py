@@ -87,6 +87,13 @@ def whole(value: object, low: int, high: int, place: str) -> int:
     return value
 
 
+def truth(value: object, place: str) -> bool:
+    """True or false."""
+    if type(value) is not bool:
+        raise ProtocolError(f"{place}: expected true or false, found {_shown(value)}")
+    return value
+
+
 def number(value: object, low: float, high: float, place: str) -> float:
     """A number within bounds; one written without a point is taken for what it means."""
     if type(value) is int and abs(value) < 1 << 63:

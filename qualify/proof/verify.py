@@ -21,7 +21,7 @@ from qualify.proof import figures
 from qualify.proof.challenge import Challenge, Device
 from qualify.proof.strict import ProtocolError
 from qualify.proof.transcript import Transcript, from_bytes
-from qualify.proof.verdict import Figure, Verdict, sentence
+from qualify.proof.verdict import MEMORY, Figure, Figures, Verdict, sentence
 
 #: of so many openings, one that is wrong may be a flipped bit; of fewer it is too large a part
 CORRUPTION_FROM = 16
@@ -51,10 +51,17 @@ def verify(transcript: Transcript) -> Verdict:
 def _rated(transcript: Transcript) -> Verdict:
     """All that was opened is right: whether it was quick enough."""
     challenge = transcript.challenge
-    devices = {index: figures.of_devices(transcript, [index]) for index in challenge.indices}
-    together = figures.of_devices(transcript, challenge.indices)
+    devices: dict[int, Figures] = {index: figures.of_devices(transcript, [index]) for index in challenge.indices}
+    together = figures.of_devices(transcript, challenge.indices) if challenge.whole else {}
     why = _too_slow(transcript, {index: found[figures.rate_key(challenge.params)] for index, found in devices.items()})
+    if why:
+        # a pool that is read this slowly may have been made anew all along: it proves no memory
+        together, devices = _rates(together), {index: _rates(found) for index, found in devices.items()}
     return Verdict(outcome="below_floor" if why else "pass", why=why, figures=together, devices=devices)
+
+
+def _rates(found: Figures) -> dict[str, Figure]:
+    return {key: figure for key, figure in found.items() if key != MEMORY}
 
 
 def _too_slow(transcript: Transcript, rates: dict[int, Figure]) -> str:
