@@ -8,9 +8,11 @@ import pytest
 
 from kernels.cuda import device as gpus
 from kernels.cuda.library import CupyGpu
+from kernels.cuda.products import require_torch
 from kernels.device import Device
 from kernels.spec import UnsupportedError
 from kernels.timing import Figure
+from tests.gpu.bench.ground import Ground, event_clock
 
 FIGURES = pytest.StashKey[list[Figure]]()
 
@@ -28,6 +30,13 @@ def device() -> Device:
 def gpu(device: Device) -> CupyGpu:
     """It, opened."""
     return CupyGpu(device.index)
+
+
+@pytest.fixture(scope="session")
+def ground(device: Device, tmp_path_factory: pytest.TempPathFactory) -> Ground:
+    """Where cases are opened and programs are built."""
+    folder = tmp_path_factory.mktemp("programs")
+    return Ground(device=device, torch_device=require_torch(device.index), clock=event_clock, folder=folder)
 
 
 @pytest.fixture

@@ -1,21 +1,24 @@
-"""Our kernels on a real GPU against the same source on the CPU, planted faults, and the timer against the host."""
+"""Our kernels on a GPU against the same source on the CPU, products against float64, the timer against the host."""
 
 from __future__ import annotations
 
 import time
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from kernels.cuda import library
+import kernels.cuda
 from kernels.cuda.library import CupyDriver, CupyGpu, Gpu, source_of
-from kernels.cuda.streams import FACTOR, OPERATIONS, SHAPES, Streams, sweep
+from kernels.cuda.products import PRECISIONS, Precision, obstacle, require_torch
+from kernels.cuda.streams import FACTOR, OPERATIONS, sweep
 from kernels.cuda.timer import EventTimer, sm_clock_hz
 from kernels.device import Device
-from kernels.spec import BenchError, WrongResultError
-from tests.kernels.cuda.emulated import EmulatedGpu
+from kernels.spec import BenchError
+from tests.gpu import parity
+from tests.kernels.cuda.emulated import EmulatedGpu, kernels_in
 
 MIB = 1 << 20
 PAIRS = 100_003
@@ -55,15 +58,30 @@ def test_the_pattern_is_the_same_on_both(gpu: CupyGpu) -> None:
     assert np.array_equal(*found)
 
 
-def test_a_wrong_kernel_is_found(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A triad that subtracts."""
-    wrong = source_of("stream").replace("fma(factor, r.x, p.x)", "fma(factor, r.x, -p.x)")
-    monkeypatch.setattr(library, "source_of", lambda name: wrong)
-    streams = Streams(CupyGpu(device.index), 16 * MIB, seed=1)
-    streams.call("triad", SHAPES[0])()
-    # the check's own closed form is in the same source, in other words
-    with pytest.raises(WrongResultError, match=r"memory\.triad"):
-        streams.check("triad", SHAPES[0])
+@pytest.mark.parametrize("source", sorted(path.stem for path in Path(kernels.cuda.__path__[0]).glob("*.cu")))
+def test_every_kernel_loads(source: str, gpu: CupyGpu) -> None:
+    """Compiled by the driver's own NVRTC for this GPU, and found by its name."""
+    names = [name for name, _ in kernels_in(source_of(source))]
+
+    assert names
+    for name in names:
+        gpu.launcher(source, name, 1, 32)
+
+
+@pytest.mark.parametrize("near", [True, False])
+def test_a_chase_goes_the_same_way_on_both(near: bool, gpu: CupyGpu) -> None:
+    """The same cycle, the same places after the same hops."""
+    assert parity.places(gpu, near=near) == parity.places(EmulatedGpu(), near=near)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS, ids=lambda precision: str(precision.key))
+def test_products_are_those_of_float64(precision: Precision, device: Device) -> None:
+    """Every element within the bound of its precision; what the GPU has no unit for says so."""
+    problem = obstacle(precision, device.capability)
+    if problem or precision.key not in parity.BOUNDS:
+        pytest.skip(problem or f"no bound is known for {precision.key}")
+
+    assert parity.excess(precision, require_torch(device.index)) <= 1
 
 
 def test_a_gibibyte_is_swept(gpu: CupyGpu) -> None:
