@@ -11,6 +11,7 @@ from qualify import (
     rules_expected,
     rules_figures,
     rules_gpu_claim,
+    rules_gpu_driver,
     rules_gpu_events,
     rules_gpu_figures,
     rules_gpu_heat,
@@ -36,6 +37,7 @@ OF_GPUS = (
     rules_gpu_link,
     rules_gpu_heat,
     rules_gpu_state,
+    rules_gpu_driver,
     rules_gpu_claim,
     rules_gpu_figures,
 )

@@ -1,18 +1,13 @@
-"""Rules about how a GPU is set and shared, and about driver and CUDA."""
+"""Rules about how a GPU is set and shared."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from qualify.records import Gpu
 from qualify.rule import Evidence, Hit, Rule, binary
 from qualify.rule_gpu import each, hit, settings
 
-#: the oldest driver that runs programs of a CUDA major version (CUDA release notes, minor version compatibility)
-DRIVER_FOR = {11: (450, 80), 12: (525, 60), 13: (580, 65)}
-#: kernels of these and newer GPUs are in the packages of torch built for a CUDA major version
-CAPABILITY_FOR = {11: (3, 7), 12: (5, 0), 13: (7, 5)}
 #: memory in use before the run although nobody is seen: more than drivers, displays and persistence keep
 TAKEN_PART, TAKEN_BYTES = 0.10, 1 << 30
 
@@ -55,47 +50,6 @@ def persistence_off(_: Evidence, gpu: Gpu) -> Hit | None:
     return hit(gpu, "is shut down when nobody uses it (persistence mode off)", persistence=False)
 
 
-def driver_old(evidence: Evidence) -> Iterator[Hit]:
-    """The driver is older than the CUDA that our packages were built for."""
-    major, driver = _torch_cuda(evidence), _numbers(evidence.node.versions.get("driver"))
-    least = DRIVER_FOR.get(major[0]) if major else None
-    if major and driver and least and driver < least:
-        wanted = ".".join(map(str, least))
-        yield Hit(
-            text=f"driver {evidence.node.versions['driver']} is older than {wanted}, which CUDA {major[0]} needs",
-            evidence={"driver": evidence.node.versions["driver"], "least": wanted, "cuda": major[0]},
-        )
-
-
-def cuda_pair(evidence: Evidence) -> Iterator[Hit]:
-    """The packages were built for a newer CUDA than the driver knows."""
-    built, known = _torch_cuda(evidence), _numbers(evidence.node.versions.get("cuda"))
-    if built and known and built[0] > known[0]:
-        yield Hit(
-            text=f"torch was built for CUDA {built[0]}.{built[1]}, the driver knows CUDA {known[0]}.{known[1]}",
-            evidence={"torch": evidence.node.versions["torch"], "cuda": evidence.node.versions["cuda"]},
-        )
-
-
-def too_old(evidence: Evidence, gpu: Gpu) -> Hit | None:
-    """The packages have no kernels for it."""
-    capability, built = _numbers(settings(gpu).compute_capability), _torch_cuda(evidence)
-    least = CAPABILITY_FOR.get(built[0]) if built else None
-    if capability is None or least is None or built is None or capability >= least:
-        return None
-    words = f"has compute capability {capability[0]}.{capability[1]}, packages for CUDA {built[0]} begin at "
-    return hit(gpu, f"{words}{least[0]}.{least[1]}", capability=settings(gpu).compute_capability, cuda=built[0])
-
-
-def torch_without_cuda(evidence: Evidence) -> Iterator[Hit]:
-    """The package can only use the CPU."""
-    if evidence.node.gpus and str(evidence.node.versions.get("torch")).endswith("+cpu"):
-        yield Hit(
-            text=f"torch {evidence.node.versions['torch']} cannot use the {len(evidence.node.gpus)} GPUs here",
-            evidence={"torch": evidence.node.versions["torch"], "gpus": len(evidence.node.gpus)},
-        )
-
-
 def mixed(evidence: Evidence) -> Iterator[Hit]:
     """GPUs of several kinds: a job over all of them waits for the slowest."""
     names = sorted({gpu.name for gpu in evidence.node.gpus if gpu.name})
@@ -129,17 +83,6 @@ def same_uuid(evidence: Evidence) -> Iterator[Hit]:
             text=f"{len(uuids)} GPUs are shown with only {len(set(uuids))} different identities",
             evidence={"gpus": len(uuids), "identities": len(set(uuids))},
         )
-
-
-def _torch_cuda(evidence: Evidence) -> tuple[int, int] | None:
-    """(12, 8) of "2.8.0+cu128"."""
-    found = re.search(r"\+cu(\d+)(\d)$", evidence.node.versions.get("torch") or "")
-    return (int(found[1]), int(found[2])) if found else None
-
-
-def _numbers(version: str | None) -> tuple[int, int] | None:
-    found = re.match(r"(\d+)\.(\d+)", version or "")
-    return (int(found[1]), int(found[2])) if found else None
 
 
 RULES = (
@@ -182,38 +125,6 @@ RULES = (
         limit="persistence mode off",
         remedy="Run nvidia-persistenced, or nvidia-smi -pm 1: programs start seconds sooner.",
         find=each(persistence_off),
-    ),
-    Rule(
-        code="GPU_DRIVER_OLD",
-        severity="failure",
-        fires="the driver is older than the packages' CUDA needs",
-        limit=", ".join(f"CUDA {cuda}: {major}.{minor}" for cuda, (major, minor) in DRIVER_FOR.items()),
-        remedy="Install a newer driver.",
-        find=driver_old,
-    ),
-    Rule(
-        code="GPU_CUDA_PAIR",
-        severity="failure",
-        fires="torch was built for a newer CUDA than the driver knows",
-        limit="the major versions",
-        remedy="Install a newer driver, or torch for the driver's CUDA.",
-        find=cuda_pair,
-    ),
-    Rule(
-        code="GPU_TOO_OLD",
-        severity="failure",
-        fires="the packages have no code for a GPU of this age",
-        limit=", ".join(f"CUDA {cuda}: {major}.{minor}" for cuda, (major, minor) in CAPABILITY_FOR.items()),
-        remedy="Install packages built for an older CUDA.",
-        find=each(too_old),
-    ),
-    Rule(
-        code="GPU_TORCH_CPU",
-        severity="warning",
-        fires="there are GPUs and a torch that cannot use them",
-        limit="a torch built for the CPU alone",
-        remedy="Install torch from the index of your CUDA version.",
-        find=torch_without_cuda,
     ),
     Rule(
         code="GPU_MIXED",
