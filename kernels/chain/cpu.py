@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from kernels.chain import arithmetic, derive, merkle
+from kernels.chain import derive, merkle
 from kernels.chain.derive import Order, States
 from kernels.chain.engine import Opening
 from kernels.chain.params import Params
-from kernels.chain.record import Record
-from kernels.chain.tiles import Tiles
+from kernels.chain.products import Mixer
+from kernels.chain.record import CHECKPOINTS, Record
+from kernels.chain.rounds import Compute, Memory
+from kernels.cpu import topology
+
+STATES_BYTES = 1 << 28  #: of the states that are kept
 
 
 class CpuEngine:
     """Implements kernels.chain.engine.Engine."""
 
     def __init__(self, *, threads: int | None = None) -> None:
-        self._threads = threads
+        self._threads = threads or topology.read().useful_threads
         self._run: _Run | None = None
 
     def prepare(self, params: Params, *, seed: bytes, challenge: bytes, device: int) -> None:
-        self._run = None
-        self._run = _Run(Record(params, seed=seed, challenge=challenge, device=device), seed)
+        self.close()
+        params.check()
+        kept = max(2, min(CHECKPOINTS, STATES_BYTES // (params.units * params.state_bytes)))
+        record = Record[States](params, seed=seed, challenge=challenge, device=device, checkpoints=kept)
+        self._run = _Run(record, seed, self._threads)
 
     def advance(self, salt: bytes) -> bytes:
         return self._prepared().advance(salt)
@@ -40,6 +49,8 @@ class CpuEngine:
         return run.record.open(asked, run)
 
     def close(self) -> None:
+        if self._run:
+            self._run.close()
         self._run = None
 
     def _prepared(self) -> _Run:
@@ -51,30 +62,40 @@ class CpuEngine:
 class _Run:
     """One chain; implements kernels.chain.record.Replayer."""
 
-    def __init__(self, record: Record[States], seed: bytes) -> None:
+    def __init__(self, record: Record[States], seed: bytes, threads: int) -> None:
+        params = record.params
         self.record = record
-        self._params, self._seed = record.params, seed
-        self._tiles = Tiles(record.params, seed, kept_bytes=record.params.pool_bytes)
-        self._tiles.prepare(range(record.params.tiles))
-        self._states = derive.first_states(record.params, seed, range(record.params.units))
+        self._params, self._seed = params, seed
+        self._mixer = Mixer(threads, bf16=params.arithmetic == "bf16")
+        self._steps: Compute | Memory
+        if params.kind == "compute":
+            self._steps = Compute(params, seed, self._mixer)
+        else:
+            self._steps = Memory(params, seed, self._mixer, threads)
+        self._states = derive.first_states(params, seed, range(params.units))
+        self._messages = np.zeros((params.units, params.commits, 64 + params.state_bytes), dtype=np.uint8)
+        self._messages[:, :, :32] = np.frombuffer(record.leaf_context, dtype=np.uint8)
+        self._messages[:, :, 40:44] = _little(np.arange(params.units))[:, np.newaxis]
+        self._messages[:, :, 44:48] = _little(np.arange(params.commits))
 
     def advance(self, salt: bytes) -> bytes:
         params, record = self._params, self.record
         order = record.begin(salt)
         if record.wants_state:
             record.keep(self._states)
-        committed = []
         for commit in range(params.commits):
             first = commit * params.commit_every
             self._states = self.run(self._states, order, range(first, first + params.commit_every))
-            committed.append(self.raw(self._states))
-        leaves = b"".join(
-            derive.leaf(record.leaf_context, record.segments, unit, commit, committed[commit][unit])
-            for unit in range(params.units)
-            for commit in range(params.commits)
-        )
-        tree = merkle.tree(leaves, record.node_context)
+            self._messages[:, commit, 64:] = self._raw(self._states)
+        self._messages[:, :, 32:40] = np.frombuffer(record.segments.to_bytes(8, "little"), dtype=np.uint8)
+        tree = merkle.tree(merkle.leaves(self._messages.reshape(params.leaves, -1)), record.node_context)
         return record.end(tree[record.kept_level], merkle.root(tree))
+
+    def close(self) -> None:
+        """Send the threads home."""
+        self._mixer.close()
+        if isinstance(self._steps, Memory):
+            self._steps.close()
 
     def part(self, kept: States | None, units: range) -> States:
         if kept is None:
@@ -82,7 +103,16 @@ class _Run:
         return np.asarray(kept[units.start : units.stop])
 
     def run(self, part: States, order: Order, rounds: range) -> States:
-        return arithmetic.replay(self._params, part, order, rounds, self._tiles)
+        return self._steps.run(part, order, rounds)
 
     def raw(self, part: States) -> list[bytes]:
-        return [derive.to_bytes(state) for state in part]
+        return [bytes(line) for line in self._raw(part)]
+
+    def _raw(self, states: States) -> NDArray[np.uint8]:
+        stored = np.dtype("<i2" if self._params.arithmetic == "bf16" else "i1")
+        return np.ascontiguousarray(states, dtype=stored).reshape(len(states), -1).view(np.uint8)
+
+
+def _little(numbers: NDArray[Any]) -> NDArray[np.uint8]:
+    """Each as four bytes."""
+    return numbers.astype("<u4").view(np.uint8).reshape(-1, 4)

@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import sha256
 
+import numpy as np
+from numpy.typing import NDArray
+
 DIGEST_BYTES = 32
 
 Tree = tuple[bytes, ...]  #: levels from the leaves to the root, each its digests one after the other
+
+
+def leaves(messages: NDArray[np.uint8]) -> bytes:
+    """The digest of each row, one after the other."""
+    return b"".join([sha256(message).digest() for message in messages])
 
 
 def parents(level: bytes, context: bytes) -> bytes:
@@ -16,16 +24,16 @@ def parents(level: bytes, context: bytes) -> bytes:
     return b"".join([sha256(context + level[at : at + step]).digest() for at in range(0, len(level), step)])
 
 
-def tree(leaves: bytes, context: bytes) -> Tree:
-    """All levels above `leaves`, digests one after the other.
+def tree(digests: bytes, context: bytes) -> Tree:
+    """All levels from these leaves up; digests stand one after the other.
 
     Raises:
         ValueError: their number is no power of two.
     """
-    count, rest = divmod(len(leaves), DIGEST_BYTES)
+    count, rest = divmod(len(digests), DIGEST_BYTES)
     if rest or count < 1 or count & (count - 1):
-        raise ValueError(f"a tree stands on a power of two of {DIGEST_BYTES}-byte digests, got {len(leaves)} bytes")
-    levels = [leaves]
+        raise ValueError(f"a tree stands on a power of two of {DIGEST_BYTES}-byte digests, got {len(digests)} bytes")
+    levels = [digests]
     while len(levels[-1]) > DIGEST_BYTES:
         levels.append(parents(levels[-1], context))
     return tuple(levels)

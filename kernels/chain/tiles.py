@@ -30,15 +30,17 @@ class Tiles:
     def __call__(self, index: int) -> Tile:
         """Tile `index`."""
         if index not in self._kept:
-            self._keep(index, self.make([index])[0])
+            tile = self.make([index])[0] if self._layers else derive.tile(self._params, self._seed, index)
+            self._keep(index, tile)
         self._kept.move_to_end(index)
         return self._kept[index]
 
     def prepare(self, indices: Sequence[int]) -> None:
-        """Make those of `indices` that are not kept, together, which is quicker; as many as there is room for."""
+        """Make those deep tiles among `indices` that are not kept, together; as many as there is room for."""
         missing = sorted(set(indices) - self._kept.keys())[: self._room]
-        for index, tile in zip(missing, self.make(missing), strict=True):
-            self._keep(index, tile)
+        if self._layers:
+            for index, tile in zip(missing, self.make(missing), strict=True):
+                self._keep(index, tile)
 
     def make(self, indices: Sequence[int]) -> NDArray[np.int8]:
         """These tiles, shape (len(indices), n, n)."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from kernels.chain import derive
 from kernels.chain.arithmetic import replay
@@ -49,10 +51,11 @@ def test_none_at_all_is_none() -> None:
 
 def test_tiles_hold_no_more_than_they_may() -> None:
     """Two of three at a time; the one asked for longest ago is made anew."""
-    params, made = CHAINS["int8"], []
+    params = CHAINS["memory"]
+    made: list[int] = []
 
     class Counting(Tiles):
-        def make(self, indices):  # type: ignore[no-untyped-def]
+        def make(self, indices: Sequence[int]) -> NDArray[np.int8]:
             made.extend(indices)
             return super().make(indices)
 

@@ -1,0 +1,180 @@
+"""The products a CPU has for a chain's rounds: which of them are exact here, and which is the quickest of those."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.chain.arithmetic import BLOCK, product, quantise
+from kernels.chain.derive import States, Tile
+from kernels.chain.params import Params
+from kernels.cpu.blas import set_numpy_threads
+from kernels.spec import UnsupportedError
+
+#: numbers that make a thread of their own worth while: it takes 30 microseconds to hand work over, and 30 to mix these
+SPREAD = 1 << 18
+#: of the product by which the quicker one is found out
+TRIAL_ROWS, TRIAL_OPS = 256, 1 << 28
+TRIALS = 3
+
+Quantise = Callable[[NDArray[Any], Any, NDArray[Any]], None]
+
+
+class Product(Protocol):
+    """Rounds by one library."""
+
+    def tile(self, numbers: Tile) -> Any:
+        """A tile as this product takes it."""
+        ...
+
+    def rounds(self, states: States, tiles: Sequence[Any], keys: Sequence[int]) -> States:
+        """States, shape (m, n), after one round with each of these tiles and keys."""
+        ...
+
+
+class Mixer:
+    """Q over many numbers, by as many threads as are worth while; `threads` is what libraries are to use, too."""
+
+    def __init__(self, threads: int, *, bf16: bool) -> None:
+        self.threads, self._bf16 = threads, bf16
+        self._pool: ThreadPoolExecutor | None = ThreadPoolExecutor(threads) if threads > 1 else None
+        try:
+            from kernels.chain import jit
+        except ImportError:  # numba is not installed
+            self._kernel: Quantise = self._plain
+        else:
+            self._kernel = jit.q9 if bf16 else jit.q8
+
+    def __call__(self, sums: NDArray[Any], key: int, into: NDArray[Any]) -> None:
+        """Write Q of the sums to `into`, of the same shape; both C-contiguous."""
+        word, flat, to = np.uint32(key), sums.reshape(-1), into.reshape(-1)
+        parts = min(self.threads, flat.size // SPREAD)
+        if self._pool is None or parts < 2:
+            self._kernel(flat, word, to)
+            return
+        step = -(-flat.size // parts)
+        cuts = [slice(at, at + step) for at in range(0, flat.size, step)]
+        list(self._pool.map(lambda cut: self._kernel(flat[cut], word, to[cut]), cuts))
+
+    def close(self) -> None:
+        """Send the threads home."""
+        if self._pool:
+            self._pool.shutdown()
+
+    def _plain(self, sums: NDArray[Any], key: Any, into: NDArray[Any]) -> None:
+        into[:] = quantise(sums, int(key), "bf16" if self._bf16 else "int8")
+
+
+class IntProduct:
+    """Integers all the way, by torch; exact where the CPU's instructions do not saturate, which `usable` finds out."""
+
+    def __init__(self, mixer: Mixer) -> None:
+        import torch
+
+        torch.set_num_threads(mixer.threads)
+        self._torch, self._mixer = torch, mixer
+
+    def tile(self, numbers: Tile) -> Any:
+        return self._torch.from_numpy(numbers)
+
+    def rounds(self, states: States, tiles: Sequence[Any], keys: Sequence[int]) -> States:
+        x = np.array(states, order="C")
+        sums = np.empty(x.shape, dtype=np.int32)
+        left, result = self._torch.from_numpy(x), self._torch.from_numpy(sums)
+        for tile, key in zip(tiles, keys, strict=True):
+            self._torch._int_mm(left, tile, out=result)  # noqa: SLF001 - torch's only integer product
+            self._mixer(sums, key, x)
+        return x
+
+
+class FloatProduct:
+    """float32 in blocks of K <= 1024, whose sums it holds exactly; by torch where it is installed, else by numpy."""
+
+    def __init__(self, mixer: Mixer) -> None:
+        self._mixer = mixer
+        self._multiply: Callable[[NDArray[Any], NDArray[Any], NDArray[Any]], object]
+        try:
+            import torch
+        except ImportError:
+            set_numpy_threads(mixer.threads)
+            self._multiply = lambda left, right, into: np.matmul(left, right, out=into)
+        else:
+            torch.set_num_threads(mixer.threads)
+            wrap = torch.from_numpy
+            self._multiply = lambda left, right, into: torch.mm(wrap(left), wrap(right), out=wrap(into))
+
+    def tile(self, numbers: Tile) -> Any:
+        return numbers.astype(np.float32)
+
+    def rounds(self, states: States, tiles: Sequence[Any], keys: Sequence[int]) -> States:
+        x = states.astype(np.float32)
+        sums = np.empty_like(x)
+        whole = np.empty(x.shape, dtype=np.int32) if x.shape[1] > BLOCK else None
+        for tile, key in zip(tiles, keys, strict=True):
+            if whole is None:
+                self._multiply(x, tile, sums)
+                self._mixer(sums, key, x)
+                continue
+            whole[:] = 0
+            for k in range(0, x.shape[1], BLOCK):
+                self._multiply(x[:, k : k + BLOCK], tile[k : k + BLOCK], sums)
+                np.add(whole, sums, out=whole, casting="unsafe")
+            self._mixer(whole, key, x)
+        return x.astype(states.dtype)
+
+
+def quickest(params: Params, mixer: Mixer) -> Product:
+    """The quickest product that is exact at the ends of the numbers' ranges.
+
+    Raises:
+        UnsupportedError: none is.
+    """
+    found: list[tuple[float, Product]] = []
+    for make in (IntProduct, FloatProduct) if params.arithmetic == "int8" else (FloatProduct,):
+        try:
+            candidate: Product = make(mixer)
+            seconds = _seconds(candidate, params)
+        except (ImportError, RuntimeError, NotImplementedError):  # torch has no such product here
+            continue
+        if seconds is not None:
+            found.append((seconds, candidate))
+    if not found:
+        raise UnsupportedError("no library here multiplies small integers exactly; update torch or numpy")
+    return min(found, key=lambda one: one[0])[1]
+
+
+def _seconds(candidate: Product, params: Params) -> float | None:
+    """Seconds of a round of few rows; None = it is wrong."""
+    rows = max(16, min(params.units, TRIAL_ROWS, TRIAL_OPS // params.n**2))
+    least_s = np.inf
+    for x, w in extremes(params, rows):
+        tile = candidate.tile(w)
+        wanted = quantise(product(x, w), 1, params.arithmetic)
+        for _ in range(TRIALS):
+            start = time.perf_counter()
+            found = candidate.rounds(x, [tile], [1])
+            least_s = min(least_s, time.perf_counter() - start)
+        if not np.array_equal(found, wanted):
+            return None
+    return float(least_s)
+
+
+def extremes(params: Params, rows: int) -> list[tuple[States, Tile]]:
+    """States, shape (rows, n), and tiles whose products are the largest there are, and random ones."""
+    n = params.n
+    half_x, half_w, kind = (255, 15, np.int16) if params.arithmetic == "bf16" else (128, 128, np.int8)
+    top_w = half_w if params.arithmetic == "bf16" else half_w - 1
+    random = np.random.default_rng(0)
+    x = random.integers(-half_x, half_x, (rows, n)).astype(kind)
+    w = random.integers(-half_w, half_w, (n, n)).astype(np.int8)
+    low, w_low, w_top = (
+        np.full((rows, n), -half_x, kind),
+        np.full((n, n), -half_w, np.int8),
+        np.full((n, n), top_w, np.int8),
+    )
+    return [(low, w_low), (low, w_top), (x, w)]

@@ -1,0 +1,96 @@
+"""A CPU's rounds: compute chains by a library's product, memory chains by steps through a pool in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.chain import arithmetic, derive
+from kernels.chain.arithmetic import compute_tile
+from kernels.chain.derive import Order, States
+from kernels.chain.params import Params
+from kernels.chain.products import Mixer, quickest
+from kernels.spec import UnsupportedError
+
+#: of tiles that are made together; what lies between is five times as much
+MADE_BYTES = 1 << 22
+
+
+class Compute:
+    """All units through one tile after the other."""
+
+    def __init__(self, params: Params, seed: bytes, mixer: Mixer) -> None:
+        self._params = params
+        self._product = quickest(params, mixer)
+        self._tiles = [self._product.tile(derive.tile(params, seed, index)) for index in range(params.tiles)]
+
+    def run(self, states: States, order: Order, rounds: range) -> States:
+        """The states, shape (units, 1, n), after these rounds."""
+        tiles = [self._tiles[compute_tile(self._params, order, number)] for number in rounds]
+        keys = [int(order.keys[number]) for number in rounds]
+        return self._product.rounds(states[:, 0], tiles, keys)[:, np.newaxis]
+
+
+class Memory:
+    """Every unit through the tile that its own state tells."""
+
+    def __init__(self, params: Params, seed: bytes, mixer: Mixer, threads: int) -> None:
+        """Makes the whole pool.
+
+        Raises:
+            UnsupportedError: there is no room for it.
+        """
+        self._params, self._threads = params, threads
+        try:
+            self._pool = np.empty((params.tiles, params.n, params.n), dtype=np.int8)
+        except MemoryError as error:
+            raise UnsupportedError(f"no room for a pool of {params.pool_bytes} bytes") from error
+        self._fill(seed, mixer)
+        self._workers = ThreadPoolExecutor(threads)
+        self._step: Callable[..., None] | None
+        try:
+            from kernels.chain import jit
+        except ImportError:  # numba is not installed
+            self._step = None
+        else:
+            self._step = jit.step
+
+    def run(self, states: States, order: Order, rounds: range) -> States:
+        """The states, shape (units, rows, n), after these rounds."""
+        if self._step is None:
+            return arithmetic.replay(self._params, states, order, rounds, self._pool.__getitem__)
+        now, then = np.array(states, order="C"), np.empty(states.shape, dtype=np.int8)
+        for number in rounds:
+            self._advance(self._step, now, then, order.words[number], order.keys[number])
+            now, then = then, now
+        return now
+
+    def close(self) -> None:
+        """Send the threads home."""
+        self._workers.shutdown()
+
+    def _advance(self, step: Callable[..., None], now: States, then: States, word: Any, key: Any) -> None:
+        def part(cut: slice) -> None:
+            sums = np.empty(now.shape[1:], dtype=np.int32)
+            step(now[cut], self._pool, word, key, then[cut], sums)
+
+        size = -(-len(now) // self._threads)
+        list(self._workers.map(part, [slice(at, at + size) for at in range(0, len(now), size)]))
+
+    def _fill(self, seed: bytes, mixer: Mixer) -> None:
+        params, n = self._params, self._params.n
+        # a layer multiplies many tiles as a round of a compute chain multiplies many states
+        product = quickest(replace(params, kind="compute", units=MADE_BYTES // n**2 * n), mixer)
+        layers = [product.tile(derive.layer(params, seed, index)) for index in range(params.depth)]
+        keys = [derive.layer_key(seed, index) for index in range(params.depth)]
+        step = max(1, MADE_BYTES // n**2)
+        for at in range(0, params.tiles, step):
+            part: NDArray[np.int8] = self._pool[at : at + step]
+            for place in range(len(part)):
+                part[place] = derive.tile(params, seed, at + place)
+            part[:] = product.rounds(part.reshape(-1, n), layers, keys).reshape(part.shape)
