@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, TypeVar
 
 from scheduler.lifecycle import is_ended, is_live
+from scheduler.proof import NO_ENTRY, Challenge, ChallengeState, EvidenceEntry
 from scheduler.records import (
     Account,
     Attempt,
@@ -25,10 +26,24 @@ from scheduler.records import (
     SealedSecret,
 )
 
-#: what a journal may hold; the book itself keeps nodes, jobs, attempts and accounts, the others are only stored
-Row = MarketNode | Job | Attempt | Result | Account | Blob | Event | ReportEntry | NodeFigure | SealedSecret
-T = TypeVar("T", MarketNode, Job, Attempt, Account)
-CounterName = Literal["node", "job", "token", "event", "account"]
+#: what a journal may hold; the book itself keeps nodes, jobs, attempts, accounts and challenges, the others are only
+#: stored
+Row = (
+    MarketNode
+    | Job
+    | Attempt
+    | Result
+    | Account
+    | Blob
+    | Event
+    | ReportEntry
+    | NodeFigure
+    | SealedSecret
+    | Challenge
+    | EvidenceEntry
+)
+T = TypeVar("T", MarketNode, Job, Attempt, Account, Challenge)
+CounterName = Literal["node", "job", "token", "event", "account", "evidence"]
 
 
 class StaleRowError(RuntimeError):
@@ -60,6 +75,7 @@ class Counters:
     token: int = 1
     event: int = 1
     account: int = 1
+    evidence: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +94,8 @@ class Book:
         self.jobs: dict[int, Job] = {}  #: those that have not ended
         self.attempts: dict[int, Attempt] = {}  #: live ones, by token
         self.accounts: dict[int, Account] = {}
+        self.challenges: dict[str, Challenge] = {}  #: those in flight
+        self.evidence_head = NO_ENTRY  #: digest of the newest entry
         self.tokens_of_node: dict[int, set[int]] = {}  #: node -> tokens of its live attempts
         self.counters = Counters()
         self._journal: list[Change] = []
@@ -92,7 +110,8 @@ class Book:
 
     def watch(self, watcher: Watcher) -> None:
         """Tell `watcher` of every row there is, and from now on of every change."""
-        for table in (self.accounts, self.nodes, self.jobs, self.attempts):
+        tables = (self.accounts, self.nodes, self.jobs, self.attempts, self.challenges)
+        for table in tables:
             for row in table.values():
                 watcher.changed(None, row)
         self._watchers.append(watcher)
@@ -109,7 +128,7 @@ class Book:
         Raises:
             StaleRowError: the book holds one of this key already.
         """
-        if isinstance(row, MarketNode | Job | Attempt | Account) and self._held(row) is not None:
+        if isinstance(row, MarketNode | Job | Attempt | Account | Challenge) and self._held(row) is not None:
             raise StaleRowError(f"there is a {type(row).__name__} of this key already")
         self._journal.append(Change(None, row))
         self._put(None, row)
@@ -154,7 +173,7 @@ class Book:
             self._put(change.after, change.before)
         self.counters = counters
 
-    def _held(self, row: MarketNode | Job | Attempt | Account) -> Row | None:
+    def _held(self, row: MarketNode | Job | Attempt | Account | Challenge) -> Row | None:
         match row:
             case MarketNode():
                 return self.nodes.get(row.id)
@@ -164,6 +183,8 @@ class Book:
                 return self.attempts.get(row.token)
             case Account():
                 return self.accounts.get(row.id)
+            case Challenge():
+                return self.challenges.get(row.id)
 
     def _put(self, before: Row | None, after: Row | None) -> None:
         match after if after is not None else before:
@@ -178,11 +199,15 @@ class Book:
                 (tokens.discard if kept is None else tokens.add)(key)
             case Account(id=key):
                 _set(self.accounts, key, after)
+            case Challenge(id=name, state=progress):
+                _set(self.challenges, name, None if progress is ChallengeState.DONE else after)
+            case EvidenceEntry(sha256=digest, prev_sha256=prev):
+                self.evidence_head = prev if after is None else digest
         for watcher in self._watchers:
             watcher.changed(before, after)
 
 
-def _set(table: dict[int, Any], key: int, row: Row | None) -> None:
+def _set(table: dict[Any, Any], key: int | str, row: Row | None) -> None:
     if row is None:
         table.pop(key, None)
     else:

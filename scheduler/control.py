@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from scheduler import admission, dispatch, membership, progress
+from scheduler import admission, dispatch, membership, progress, proof_outcome, proving
 from scheduler.book import Book
 from scheduler.clock import Now
 from scheduler.desk import ControlSettings, Desk, Refused, Touched
 from scheduler.expiry import Watchman
 from scheduler.lifecycle import Standing
 from scheduler.placement.place import Placer
+from scheduler.proof import Challenge, ChallengeState
+from scheduler.proof_outcome import Finding
 from scheduler.records import Account, Job, JobSpec, MarketNode, Role
 from scheduler.wire import SyncAnswer, SyncRequest
 
@@ -123,6 +125,23 @@ class Control:
     def save_checkpoint(self, token: int, sha256: str, now: Now, *, node: int | None = None) -> Job:
         """What the job's next attempt begins from; refused unless `token` is live (and on `node`)."""
         return admission.save_checkpoint(self._desk, token, sha256, now, node)
+
+    def issue_challenge(self, node: int, epoch: int, now: Now, draw: Callable[[int], bytes]) -> Challenge | None:
+        """A fresh challenge for a node that has to prove itself now, else None.
+
+        Args:
+            draw: as many bytes as asked for, that nobody can guess.
+        """
+        self._check_agent(node, epoch)
+        return proving.issue(self._desk, node, now, draw)
+
+    def advance_challenge(self, challenge: str, node: int, state: ChallengeState, now: Now) -> Challenge:
+        """A challenge goes on to its next state; each is entered once."""
+        return proving.advance(self._desk, challenge, node, state, now)
+
+    def settle_challenge(self, challenge: str, node: int, finding: Finding, now: Now) -> Challenge:
+        """End a challenge with what came of it: evidence, what is listed of the node, whether it gets work."""
+        return proof_outcome.settle(self._desk, challenge, node, finding, now)
 
     def tick(self, now: Now) -> None:
         """Do what time alone brings about."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from qualify.proof.sizing import Scale
 from scheduler import lease
 from scheduler.book import Book, Row
 from scheduler.clock import Now
@@ -34,6 +35,24 @@ class Refused(Exception):  # noqa: N818 - an answer, not a fault: the word peopl
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProvingSettings:
+    """How nodes have to prove their figures."""
+
+    on: bool = False
+    scale: Scale = field(default_factory=Scale)
+    light_ms: int = HOUR_MS  #: mean of the gaps between light checks, which are exponential: nobody can await one
+    full_ms: int = 24 * HOUR_MS
+    jitter: float = 0.1  #: of the gap between full checks
+    light_duty: float = 0.0035  #: part of a node's time; where a check takes longer, the gaps do
+    full_duty: float = 0.0015
+    attempts: int = 3  #: that may fail within a day, each with fresh nonces; then none until the first is a day old
+    misses: int = 3  #: attempts in a row that failed, after which the node is benched
+    bench_ms: int = 12 * HOUR_MS
+    retry_ms: int = 10 * MINUTE_MS  #: after a challenge that came to nothing
+    check_ms: int = 6 * HOUR_MS  #: a check that takes longer begins anew
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ControlSettings:
     """What an operator may set."""
 
@@ -46,6 +65,7 @@ class ControlSettings:
     gap_ms: int = 2_000  #: between two ticks; after a longer one it was the server that stood still
     start_ms: int = 15_000  #: how long `start` is repeated to an agent that does not take up the attempt
     scan_ms: int = 5_000  #: between two looks at all nodes for what is due or stale
+    proving: ProvingSettings = field(default_factory=ProvingSettings)
 
 
 @dataclass(slots=True)
@@ -67,6 +87,8 @@ class Presence:
     qualifying: bool = False
     asked_ms: int | None = None  #: when it was last asked to measure
     took_up: bool = False  #: it began to measure since it was asked
+    asked_proof_ms: int | None = None  #: when it was last asked to prove what it can do
+    given_ms: int = 0  #: Unix; when it was last given an attempt
 
     def renew(self, now: Now, poll_ms: int) -> int:
         """Its lease begins again, and never ends earlier than it did. Returns when it ends."""
@@ -91,6 +113,7 @@ class Desk:
         self.settings = settings
         self.line = Line()
         self.first_token = book.counters.token  #: tokens from here on were placed since the server started
+        self.orphans = tuple(book.challenges)  #: challenges that an earlier server led
         self.woken: set[int] = set()  #: nodes, since `touched` was last asked
         self.jobs_changed: set[int] = set()
         self._presences: dict[int, Presence] = {}
@@ -151,6 +174,8 @@ class Desk:
         elif isinstance(row, Attempt):
             if after is None:  # its token will be given to another attempt
                 self.presence(row.node).missing.pop(row.token, None)
+            if before is None:
+                self.presence(row.node).given_ms = row.placed_ms
             if before is None or not is_live(row.state) or row.state is AttemptState.STOPPING:
                 self.woken.add(row.node)
 

@@ -9,6 +9,8 @@ from scheduler.desk import Desk, Refused
 from scheduler.events import Kind
 from scheduler.lifecycle import Standing
 from scheduler.outcome import lose
+from scheduler.proof_bars import under_bar
+from scheduler.proving import after_report
 from scheduler.records import MarketNode, NodeFigure, ReportEntry
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ def enrol(desk: Desk, supplier: int, public_key: str, terms: dict[str, Any], now
         return node
     if known.supplier != supplier:
         raise Refused("forbidden", f"this key belongs to a node of account {known.supplier}")
+    if known.proof.bar == "cheat":
+        raise Refused("forbidden", f"this key is banned: {known.why}")
     changes = {name: value for name, value in terms.items() if getattr(known, name) != value}
     if known.standing is Standing.RETIRED:
         changes |= {"standing": Standing.NEW, "why": "", "due_ms": now.unix_ms, "draining": False}
@@ -98,7 +102,7 @@ def accept_report(desk: Desk, node: int, summary: ReportSummary, now: Now) -> Ma
         raise Refused("invalid", "a report of a part of the figures says nothing about the whole node")
     if found.report_id == summary.report_id:
         return found
-    standing, why = _judged(found, summary)
+    standing, why, proof = under_bar(found.proof, *_judged(found, summary))
     settings = desk.settings
     known = summary.verdict != "unknown"
     jitter = 1 + settings.requalify_jitter * (2 * desk.random() - 1)
@@ -115,6 +119,7 @@ def accept_report(desk: Desk, node: int, summary: ReportSummary, now: Now) -> Ma
         machine=summary.machine,
     )
     _remember(desk, node, summary)
+    desk.woken.add(node)  # it may have to prove now what it claims
     return desk.book.change(
         found,
         standing=standing,
@@ -123,14 +128,12 @@ def accept_report(desk: Desk, node: int, summary: ReportSummary, now: Now) -> Ma
         device_kind=summary.device_kind,
         model=summary.model,
         capacity=summary.capacity,
-        vram_bytes=summary.vram_bytes,
-        figures=summary.figures,
-        capability=summary.capability,
         health=summary.health,
         report_id=summary.report_id,
         reported_ms=now.unix_ms,
         due_ms=now.unix_ms + due_in_ms,
         lost_jobs=(),
+        **after_report(desk, proof, summary, now, found),
     )
 
 
@@ -157,7 +160,8 @@ def disbelieve_report(desk: Desk, node: int, report: str, why: str, now: Now) ->
         return found
     due_ms = now.unix_ms + desk.settings.unsure_ms
     desk.say(Kind.NODE_DISBELIEVED, now, f"node {node}", node=node, report=report, why=why)
-    return desk.book.change(found, standing=Standing.QUARANTINED, why=why, due_ms=due_ms)
+    standing, why, proof = under_bar(found.proof, Standing.QUARANTINED, why)
+    return desk.book.change(found, standing=standing, why=why, due_ms=due_ms, proof=proof)
 
 
 def _judged(node: MarketNode, summary: ReportSummary) -> tuple[Standing, str]:

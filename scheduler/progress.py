@@ -7,7 +7,7 @@ given up.
 
 from __future__ import annotations
 
-from scheduler import lease
+from scheduler import lease, proving
 from scheduler.clock import Now
 from scheduler.desk import MINUTE_MS, Desk, Missing, Presence
 from scheduler.events import Kind
@@ -58,18 +58,21 @@ def answer(desk: Desk, node: int, now: Now) -> SyncAnswer:
     wishes = [_wish(desk, attempt, presence, now) for attempt in live]
     named = {attempt.token for attempt in live}
     wishes += [Wish(token=token, desired="forget") for token in sorted(presence.held) if token not in named]
+    row = desk.node(node)
+    qualify = not wishes and _should_measure(desk, row, presence, now)
     return SyncAnswer(
         wishes=tuple(wishes),
         lease_ms=lease.AGENT_LEASE_MS,
         next_sync_ms=desk.poll_ms(node),
-        qualify=not wishes and _should_measure(desk, desk.node(node), presence, now),
+        qualify=qualify,
+        prove=not wishes and not qualify and proving.should_ask(desk, row, presence, now),
     )
 
 
 def has_news(desk: Desk, node: int, said: SyncAnswer) -> bool:
     """Whether `said` asks anything of the agent beyond going on: then it is not to be held back."""
     held = desk.presence(node).held
-    return said.qualify or any(_is_news(wish, held.get(wish.token)) for wish in said.wishes)
+    return said.qualify or said.prove or any(_is_news(wish, held.get(wish.token)) for wish in said.wishes)
 
 
 def _is_news(wish: Wish, held: Held | None) -> bool:
@@ -179,7 +182,7 @@ def _wish(desk: Desk, attempt: Attempt, presence: Presence, now: Now) -> Wish:
 
 def _should_measure(desk: Desk, node: MarketNode, presence: Presence, now: Now) -> bool:
     """Whether to ask an idle node for a measurement; the flag is remembered, so that it is not asked at every call."""
-    if node.due_ms is None or node.due_ms > now.unix_ms or presence.qualifying:
+    if node.due_ms is None or node.due_ms > now.unix_ms or presence.qualifying or node.proof.challenge is not None:
         return False
     again_ms = desk.settings.ask_again_ms if presence.took_up else MINUTE_MS
     if presence.asked_ms is not None and now.mono_ms - presence.asked_ms < again_ms:

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from scheduler.figure import Figure as Figure
 from scheduler.lifecycle import AttemptState, JobState, Standing
+from scheduler.proof import Proof
 
 Role = Literal["renter", "supplier", "operator"]
 Stream = Literal["out", "err"]
@@ -89,18 +91,6 @@ class JobSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
-    """A measured metric of a node."""
-
-    value: float
-    low: float | None  #: of the 95 % interval; None = too few samples
-    high: float | None
-    n: int
-    at_ms: int  #: when it was measured
-    unit: str = ""  #: "FLOP/s", "OP/s", "B/s", "IO/s", "s", "ratio"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class MarketNode:
     """A node as the market knows it. A row of `node`."""
 
@@ -118,12 +108,12 @@ class MarketNode:
     device_kind: Literal["cpu", "cuda"] = "cpu"
     model: str = ""  #: of its GPUs, or of its CPU where it has none
     capacity: Capacity = field(default_factory=Capacity)
-    vram_bytes: int = 0  #: per GPU
+    vram_bytes: int = 0  #: per GPU, and no more than is proved
     region: str = ""
     price_uh: int = 0  #: micro-dollars per hour of the whole node
     executors: tuple[str, ...] = ()
     shares_gpus: bool = False
-    figures: Mapping[str, Figure] = field(default_factory=dict)
+    figures: Mapping[str, Figure] = field(default_factory=dict)  #: measured, cut to what is proved; and what is proved
     capability: Mapping[str, float] = field(default_factory=dict)  #: workload profile -> value
     health: float | None = None
     report_id: str = ""
@@ -131,6 +121,7 @@ class MarketNode:
     due_ms: int | None = None  #: when it is to be measured again
     enrolled_ms: int = 0
     lost_jobs: tuple[int, ...] = ()  #: different jobs it lost since it was last measured
+    proof: Proof = field(default_factory=Proof)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

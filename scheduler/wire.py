@@ -93,6 +93,7 @@ class SyncAnswer:
     lease_ms: int
     next_sync_ms: int  #: after which the agent syncs again at the latest; at once when something changes
     qualify: bool = False  #: the node is due and idle: measure it
+    prove: bool = False  #: it is due and idle: fetch a challenge and answer it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -96,6 +96,9 @@ def _of_offer(offer: Offer) -> dict[str, Any]:
         "capability": dict(offer.capability),
         "figures": _of_figures(offer.figures),
         "age_s": offer.age_s,
+        "proved": offer.is_proved,
+        "proof_age_s": offer.proof_age_s,
+        "locality": offer.locality,
         "ages_s": dict(offer.ages_s),
     }
 

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.responses import Response
 
 from scheduler import codec
+from scheduler.claims import LOCALITY, is_proved
 from scheduler.lifecycle import shown
 from scheduler.records import Account, Attempt, Blob, Event, Job, MarketNode, ReportEntry, Result
 
@@ -117,12 +118,29 @@ def state_of(node: MarketNode) -> str:
     return shown(node.standing, online=node.online, draining=node.draining)
 
 
+def of_proof(node: MarketNode) -> dict[str, Any]:
+    """What its proofs say of a node; not when the next one is due, which nobody is to await."""
+    proof = node.proof
+    return {
+        "proved": is_proved(node),
+        "proved_ms": proof.proved_ms,
+        "outcome": proof.outcome,
+        "why": proof.why,
+        "bar": proof.bar or None,
+        "barred_until_ms": proof.barred_until_ms,
+        "claims": {key: codec.encode(figure) for key, figure in proof.claims.items()},
+        "claimed_vram_bytes": proof.claimed_vram_bytes,
+        "locality": LOCALITY,
+    }
+
+
 def of_node(node: MarketNode, *, live: Collection[int] | None) -> dict[str, Any]:
     """A node; with `live`, the tokens of its attempts, also what is its supplier's and the operators' business."""
     encoded = codec.encode(node)
     owners = {name: encoded.pop(name) for name in _OWNERS}
     return {
         **encoded,
+        "proof": of_proof(node),
         "standing": node.standing.name.lower(),
         "state": state_of(node),
         "owners": None if live is None else {**owners, "attempts": sorted(live)},

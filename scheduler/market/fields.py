@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from qualify.proof.verdict import UNITS as PROVED_UNITS
 from scheduler.market.listing import installed_reference, known_benches
 from scheduler.market.units import BYTES, MONEY_RATE, PURE, TIME, Dimension, dimension_of, usual
 
@@ -15,6 +16,8 @@ Kind = Literal["number", "text", "truth"]
 LOW, HIGH, AT_MS = "/low", "/high", "/at_ms"
 #: when the newest report was measured; NaN = never
 REPORTED_MS = "reported_ms"
+#: when its proofs were last gone through; NaN = never
+PROVED_MS = "proved_ms"
 #: a node counts as fresh while its report is at most this old: measured daily, with a day's leave for one that is busy
 STALE_AFTER_MS = 48 * 3600 * 1000
 #: figures without a unit of time of which less is better
@@ -70,6 +73,7 @@ _TEXTS = (
     ("kind", "cuda or cpu: what its figures were measured on", "kind"),
     ("region", "where it stands", "region"),
     ("state", "new qualifying ready degraded quarantined retired offline draining", "state"),
+    ("locality", "whether it is proved where its work is done: unproven, of every node", "locality"),
 )
 _TRUTHS = (
     ("online", "it can be reached", "online"),
@@ -84,6 +88,13 @@ FIXED: Mapping[str, Field] = {
     },
     **{name: Field(name=name, kind="text", about=about, column=column) for name, about, column in _TEXTS},
     **{name: Field(name=name, kind="truth", about=about, column=column) for name, about, column in _TRUTHS},
+    "proved": Field(
+        name="proved",
+        kind="truth",
+        about="it has proved what it can do; age(proved) says when",
+        column="proved",
+        at_ms=PROVED_MS,
+    ),
     "health": Field(
         name="health",
         kind="number",
@@ -111,6 +122,7 @@ class Fields:
         units: dict[str, str] = {
             **{key: "" for bench in known_benches().values() for keys in bench.keys.values() for key in keys},
             **figures,
+            **PROVED_UNITS,
             **{key: figure.unit for key, figure in reference.figures.items()},
         }
         profiles = {*capabilities, *(workload.name for workload in reference.workloads)}
@@ -162,10 +174,11 @@ def _executor(name: str) -> Field:
 
 
 def _figure(key: str, unit: str) -> Field:
+    how = "proved" if key in PROVED_UNITS else "measured"
     return Field(
         name=key,
         kind="number",
-        about=f"measured, in {unit}" if unit else "measured; no node has it yet",
+        about=f"{how}, in {unit}" if unit else "measured; no node has it yet",
         column=key,
         dimension=dimension_of(unit) if unit else None,
         at_ms=f"{key}{AT_MS}",

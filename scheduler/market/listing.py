@@ -39,6 +39,8 @@ MARKET_NAMES = {
     "NVIDIA A100 80GB PCIe": "A100 PCIe 80GB",
     "NVIDIA A100-PCIE-40GB": "A100 PCIe 40GB",
 }
+#: kept of what a device calls itself
+DEVICE_CHARS = 64
 MAKERS = ("NVIDIA ", "Tesla ", "GeForce ")
 
 
@@ -52,6 +54,7 @@ class ReportSummary:
     device_kind: Literal["cpu", "cuda"]
     model: str  #: of its GPUs as the market calls them, or of its CPU; "" = unknown
     vram_bytes: int  #: of the GPU with the least; 0 without GPUs or unknown
+    devices: tuple[str, ...] = ()  #: who its GPUs say they are; of a CPU its machine
     capacity: Capacity
     figures: Mapping[str, Figure] = field(default_factory=dict)
     capability: Mapping[str, float] = field(default_factory=dict)
@@ -93,6 +96,7 @@ def summarise(report: Report, reference: Reference | None = None) -> ReportSumma
         device_kind=node.device_kind,
         model=_model(node),
         vram_bytes=_vram_bytes(node),
+        devices=_devices(node),
         capacity=capacity(node),
         figures={key: _figure(m, began_s) for key, m in sorted(measurements.items()) if _is_listed(m)},
         capability={name: value for name, value in worked_out.items() if value is not None},
@@ -226,6 +230,12 @@ def _model(node: Node) -> str:
         return node.cpu.model or ""
     counted = Counter(market_name(gpu.name or "unknown GPU") for gpu in gpus)
     return " + ".join(name for name, _ in counted.most_common())
+
+
+def _devices(node: Node) -> tuple[str, ...]:
+    gpus = _offered_gpus(node)
+    named = [gpu.uuid or f"{node.id}:{gpu.index}" for gpu in gpus] or [node.id]
+    return tuple(re.sub(r"[^!-~]", "?", name)[:DEVICE_CHARS] for name in named)
 
 
 def _vram_bytes(node: Node) -> int:

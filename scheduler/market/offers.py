@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from scheduler.claims import LOCALITY, is_proved
 from scheduler.lifecycle import shown
 from scheduler.market.columns import Columns, Mask
 from scheduler.market.fields import REPORTED_MS, STALE_AFTER_MS, Fields
@@ -75,7 +76,10 @@ class Offer:
     capability: Mapping[str, float]
     figures: Mapping[str, Figure]
     age_s: float | None  #: of its newest report; None = never measured
-    ages_s: Mapping[str, float]  #: of the figures that the query or the order names
+    is_proved: bool  #: its figures `proved.…` hold, and what it claims is cut to them
+    proof_age_s: float | None  #: None = nothing was ever proved
+    locality: Literal["unproven"] = LOCALITY
+    ages_s: Mapping[str, float] = field(default_factory=dict)  #: of the figures that the query or the order names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +219,8 @@ def _offer(node: MarketNode, left: _Free, figures: tuple[str, ...], now_ms: int)
         capability=node.capability,
         figures=node.figures,
         age_s=age_s,
+        is_proved=is_proved(node),
+        proof_age_s=None if node.proof.proved_ms is None else (now_ms - node.proof.proved_ms) / 1000,
         ages_s={key: (now_ms - node.figures[key].at_ms) / 1000 for key in figures if key in node.figures},
     )
 

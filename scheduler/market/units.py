@@ -41,6 +41,7 @@ _REPORTED: Mapping[str, Dimension] = {
     "OP/s": (("OP", 1), ("s", -1)),
     "B/s": (("B", 1), ("s", -1)),
     "IO/s": (("IO", 1), ("s", -1)),
+    "B": BYTES,
     "s": TIME,
     "ratio": PURE,
 }

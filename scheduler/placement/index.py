@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from scheduler.claims import LOCALITY, is_proved
 from scheduler.lifecycle import Standing, is_live, shown
-from scheduler.market.fields import AT_MS, HIGH, LOW, REPORTED_MS, Fields
+from scheduler.market.fields import AT_MS, HIGH, LOW, PROVED_MS, REPORTED_MS, Fields
 from scheduler.placement.table import Live, Snapshot, Table
 from scheduler.records import Attempt, Figure, MarketNode, Resources
 
@@ -35,6 +36,7 @@ FREE = ("cpu_milli_free", "memory_bytes_free", "disk_bytes_free", "gpus_free", "
 _FLOATS: Mapping[str, Callable[[MarketNode], float | None]] = {
     "health": lambda node: node.health,
     REPORTED_MS: lambda node: node.reported_ms,
+    PROVED_MS: lambda node: node.proof.proved_ms,
 }
 _TRUTHS: Mapping[str, Callable[[MarketNode], bool]] = {
     "held": lambda node: node.id > 0,
@@ -42,6 +44,7 @@ _TRUTHS: Mapping[str, Callable[[MarketNode], bool]] = {
     "draining": lambda node: node.draining,
     "retired": lambda node: node.standing is Standing.RETIRED,
     "shares_gpus": lambda node: node.shares_gpus,
+    "proved": is_proved,
     "admitted": lambda node: node.standing in (Standing.READY, Standing.DEGRADED),
 }
 _TEXTS: Mapping[str, Callable[[MarketNode], str]] = {
@@ -50,6 +53,7 @@ _TEXTS: Mapping[str, Callable[[MarketNode], str]] = {
     "gpu": lambda node: node.model if node.capacity.gpu_milli else "",
     "kind": lambda node: node.device_kind,
     "region": lambda node: node.region,
+    "locality": lambda _: LOCALITY,
     "state": lambda node: shown(node.standing, online=node.online, draining=node.draining),
 }
 

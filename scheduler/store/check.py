@@ -22,7 +22,10 @@ SHOWN = 20
 
 _INTEGRITY = "pragma integrity_check"
 _FOREIGN_KEYS = "pragma foreign_key_check"
-_SCHEMA_GUARDS = "select count(*) from sqlite_schema where name in ('one_live', 'event_is_not_changed')"
+_SCHEMA_GUARDS = (
+    "select count(*) from sqlite_schema "
+    "where name in ('one_live', 'event_is_not_changed', 'one_in_flight', 'evidence_is_not_changed')"
+)
 _TWO_LIVE = "select job, count(*) as live from attempt where state < 10 group by job having count(*) > 1"
 _ACTIVE_WITHOUT = """
 select job.id, job.token from job left join attempt on attempt.token = job.token and attempt.job = job.id
@@ -53,8 +56,20 @@ select key, value, used from (
     union all select 'token', (select max(token) from attempt)
     union all select 'event', (select max(seq) from event)
     union all select 'account', (select max(id) from account)
+    union all select 'evidence', (select max(seq) from evidence)
 ) left join meta using (key)
 where value is null or value <= used
+"""
+
+
+_BROKEN_CHAIN = """
+select entry.seq from evidence as entry left join evidence as before on before.seq = entry.seq - 1
+where entry.prev_sha256 <> coalesce(before.sha256, printf('%064d', 0))
+"""
+_LOST_CHALLENGES = """
+select node.id, coalesce(challenge.id, node.proof ->> '$.challenge') as challenge
+from node left join challenge on challenge.node = node.id and challenge.state < 5
+where challenge.id is not (node.proof ->> '$.challenge')
 """
 
 
@@ -83,8 +98,8 @@ def _problems(db: sqlite3.Connection, *, deep: bool) -> Iterator[list[str]]:
         yield [
             f"a row of {row['table']} names a {row['parent']} that does not exist" for row in db.execute(_FOREIGN_KEYS)
         ]
-    if db.execute(_SCHEMA_GUARDS).fetchone()[0] != 2:
-        yield ["the schema lacks the guards against two live attempts or changed events"]
+    if db.execute(_SCHEMA_GUARDS).fetchone()[0] != 4:
+        yield ["the schema lacks the guards against two live attempts or challenges, or changed events or evidence"]
     yield [f"job {row['job']} has {row['live']} live attempts" for row in db.execute(_TWO_LIVE)]
     yield [
         f"job {row['id']} is active, and its attempt {row['token']} is not live" for row in db.execute(_ACTIVE_WITHOUT)
@@ -105,6 +120,11 @@ def _problems(db: sqlite3.Connection, *, deep: bool) -> Iterator[list[str]]:
     yield [
         f"the next {row['key']} would be {row['value']}, and {row['used']} is used already"
         for row in db.execute(_COUNTERS)
+    ]
+    yield [f"evidence {row['seq']} does not follow what is before it" for row in db.execute(_BROKEN_CHAIN)]
+    yield [
+        f"node {row['id']} and its challenge {row['challenge']} do not know of each other"
+        for row in db.execute(_LOST_CHALLENGES)
     ]
     yield _overfilled(db)
 

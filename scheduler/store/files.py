@@ -82,11 +82,12 @@ class Files:
             StoreError: the folder cannot be written.
         """
         self._blobs, self._reports, self._unfinished = folder / "blobs", folder / "reports", folder / "unfinished"
+        self._transcripts = folder / "transcripts"
         self._name = name
         self._names = threading.Lock()  # a file is not removed while it is put there again
         self.logs = Logs(folder / "logs")
         with _disk(f"the folder {folder}"):
-            for one in (self._blobs, self._reports, self._unfinished):
+            for one in (self._blobs, self._reports, self._transcripts, self._unfinished):
                 one.mkdir(mode=0o700, parents=True, exist_ok=True)
             for left in self._unfinished.iterdir():
                 left.unlink()
@@ -124,23 +125,25 @@ class Files:
         Raises:
             StoreError: the disk does not take it, or its id cannot be a file's name.
         """
-        target, path = self._report(report), self._unfinished / self._name()
-        try:
-            with _disk("a report"), path.open("xb") as file:
-                file.write(gzip.compress(document, mtime=0))
-                self._put(file, path, target)
-        finally:
-            path.unlink(missing_ok=True)
+        self._put_packed("a report", document, self._report(report))
 
     def report(self, report: str) -> bytes | None:
         """A report's JSON; None when it is not there."""
-        try:
-            packed = self._report(report).read_bytes()
-            return gzip.decompress(packed)
-        except FileNotFoundError:
-            return None
-        except (OSError, EOFError) as error:
-            raise StoreError(f"report {report} cannot be read: {error}") from error
+        return self._packed(f"report {report}", self._report(report))
+
+    def put_transcript(self, document: bytes) -> str:
+        """Keep the transcript of a proof, compressed; its SHA-256.
+
+        Raises:
+            StoreError: the disk does not take it.
+        """
+        found = hashlib.sha256(document).hexdigest()
+        self._put_packed("a transcript", document, self._transcript(found))
+        return found
+
+    def transcript(self, sha256: str) -> bytes | None:
+        """A transcript by its digest; None when it is not there."""
+        return self._packed(f"transcript {sha256}", self._transcript(sha256))
 
     def prune(self, keep: Keep, *, before_unix_s: float) -> int:
         """Remove what nothing refers to and nobody touched since a time; how many files went.
@@ -153,7 +156,8 @@ class Files:
         with _disk("old files"):
             removed = self.logs.prune(keep.tokens, before_unix_s=before_unix_s)
             kept = {self._blob(sha256) for sha256 in keep.blobs} | {self._report(report) for report in keep.reports}
-            for path in (*self._blobs.glob("*/*"), *self._reports.glob("*/*")):
+            kept |= {self._transcript(sha256) for sha256 in keep.transcripts}
+            for path in (*self._blobs.glob("*/*"), *self._reports.glob("*/*"), *self._transcripts.glob("*/*")):
                 with self._names:
                     if path not in kept and path.stat().st_mtime < before_unix_s:
                         path.unlink()
@@ -171,6 +175,28 @@ class Files:
                     sync_folder(target.parent.parent)
                 path.replace(target)
             sync_folder(target.parent)
+
+    def _put_packed(self, what: str, document: bytes, target: Path) -> None:
+        path = self._unfinished / self._name()
+        try:
+            with _disk(what), path.open("xb") as file:
+                file.write(gzip.compress(document, mtime=0))
+                self._put(file, path, target)
+        finally:
+            path.unlink(missing_ok=True)
+
+    def _packed(self, what: str, path: Path) -> bytes | None:
+        try:
+            return gzip.decompress(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, EOFError) as error:
+            raise StoreError(f"{what} cannot be read: {error}") from error
+
+    def _transcript(self, sha256: str) -> Path:
+        if not _SHA256.fullmatch(sha256):
+            raise DigestError(f"expected a SHA-256 digest of 64 small hexadecimal digits, got {sha256[:80]!r}")
+        return self._transcripts / sha256[:2] / f"{sha256}.json.gz"
 
     def _blob(self, sha256: str) -> Path:
         if not _SHA256.fullmatch(sha256):

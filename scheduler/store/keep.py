@@ -15,6 +15,7 @@ union select json_extract(artifact.value, '$.sha256') from result, json_each(res
 """
 _TOKENS = "select token from attempt"
 _REPORTS = "select id from report"
+_TRANSCRIPTS = "select transcript_sha256 from evidence"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,7 @@ class Keep:
     blobs: frozenset[str]  #: by SHA-256
     tokens: frozenset[int]  #: attempts whose logs are kept
     reports: frozenset[str]  #: by id
+    transcripts: frozenset[str] = frozenset()  #: by SHA-256
 
 
 def blobs(db: sqlite3.Connection) -> frozenset[str]:
@@ -39,3 +41,8 @@ def tokens(db: sqlite3.Connection) -> frozenset[int]:
 def reports(db: sqlite3.Connection) -> frozenset[str]:
     """Every report that was taken."""
     return frozenset(row[0] for row in db.execute(_REPORTS))
+
+
+def transcripts(db: sqlite3.Connection) -> frozenset[str]:
+    """Every transcript that was judged."""
+    return frozenset(row[0] for row in db.execute(_TRANSCRIPTS))

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 
 from scheduler.lifecycle import Standing
+from scheduler.proof import Proof
 from scheduler.records import Capacity, Figure, MarketNode
 from scheduler.store import text
 from scheduler.store.statement import Values, update_one
@@ -14,11 +15,11 @@ _INSERT = """
 insert into node (
     id, name, supplier, public_key, machine, epoch, boot_id, standing, online, draining, why, device_kind, model,
     capacity, vram_bytes, region, price_uh, executors, shares_gpus, figures, capability, health, report_id,
-    reported_ms, due_ms, enrolled_ms, lost_jobs
+    reported_ms, due_ms, enrolled_ms, lost_jobs, proof
 ) values (
     :id, :name, :supplier, :public_key, :machine, :epoch, :boot_id, :standing, :online, :draining, :why, :device_kind,
     :model, :capacity, :vram_bytes, :region, :price_uh, :executors, :shares_gpus, :figures, :capability, :health,
-    :report_id, :reported_ms, :due_ms, :enrolled_ms, :lost_jobs
+    :report_id, :reported_ms, :due_ms, :enrolled_ms, :lost_jobs, :proof
 )
 """
 _UPDATE = """
@@ -35,20 +36,30 @@ update node set
     figures = :figures, capability = :capability, health = :health, report_id = :report_id, reported_ms = :reported_ms
 where id = :id and report_id = :was_report_id
 """
+_UPDATE_PROOF = "update node set proof = :proof where id = :id and proof = :was_proof"
 _RAISE_EPOCHS = "update node set epoch = epoch + :by"
 _SELECT = "select * from node"
 
 
 def insert(db: sqlite3.Connection, node: MarketNode) -> None:
     """A node enrolled."""
-    db.execute(_INSERT, {"id": node.id, "enrolled_ms": node.enrolled_ms, **_terms(node), **_measured(node)})
+    db.execute(
+        _INSERT,
+        {
+            "id": node.id,
+            "enrolled_ms": node.enrolled_ms,
+            "proof": text.of_record(node.proof),
+            **_terms(node),
+            **_measured(node),
+        },
+    )
 
 
 def update(db: sqlite3.Connection, before: MarketNode, after: MarketNode) -> None:
-    """A node changed; what a report brought is only written when it did.
+    """A node changed; what a report or a proof brought is only written when it did.
 
     Raises:
-        StaleWriteError: epoch, boot, standing, reach or report are not those of `before`.
+        StaleWriteError: epoch, boot, standing, reach, report or proof are not those of `before`.
     """
     was = {
         "was_epoch": before.epoch,
@@ -62,6 +73,9 @@ def update(db: sqlite3.Connection, before: MarketNode, after: MarketNode) -> Non
     if _report_of(before) != _report_of(after):
         measured = {"id": after.id, "was_report_id": before.report_id, **_measured(after)}
         update_one(db, _UPDATE_MEASURED, measured, f"node {after.id}")
+    if before.proof != after.proof:
+        proof, was_proof = text.of_record(after.proof), text.of_record(before.proof)
+        update_one(db, _UPDATE_PROOF, {"id": after.id, "proof": proof, "was_proof": was_proof}, f"node {after.id}")
 
 
 def raise_epochs(db: sqlite3.Connection, by: int) -> None:
@@ -153,4 +167,5 @@ def _node(row: sqlite3.Row) -> MarketNode:
         due_ms=row["due_ms"],
         enrolled_ms=row["enrolled_ms"],
         lost_jobs=tuple(text.plain(row["lost_jobs"])),
+        proof=text.record(Proof, row["proof"]),
     )

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scheduler.lifecycle import JobState
+from scheduler.proof import Challenge, EvidenceEntry
 from scheduler.records import Account, Attempt, Blob, Event, Figure, Job, ReportEntry, Result
-from scheduler.store import accounts, attempts, history, jobs, keep
+from scheduler.store import accounts, attempts, evidence, history, jobs, keep
 from scheduler.store.connection import connect_reader
 from scheduler.store.errors import StoreError
 from scheduler.store.keep import Keep
@@ -148,10 +149,35 @@ class Reader:
         with self._connection() as db:
             return history.secrets(db, job)
 
+    def challenge(self, challenge: str) -> Challenge | None:
+        """A challenge by its id; look at whose it is."""
+        with self._connection() as db:
+            return evidence.challenge(db, challenge)
+
+    def challenges(self, node: int, *, before_ms: int | None = None, limit: int = 20) -> tuple[Challenge, ...]:
+        """A node's challenges, the newest first."""
+        with self._connection() as db:
+            return evidence.challenges(db, node, before_ms=_or_all(before_ms), limit=_checked(limit))
+
+    def evidence(self, *, after: int = 0, limit: int = 100) -> tuple[EvidenceEntry, ...]:
+        """The chain of evidence after a number."""
+        with self._connection() as db:
+            return evidence.after(db, after, limit=_checked(limit))
+
+    def evidence_of(self, challenge: str) -> EvidenceEntry | None:
+        """The entry about a challenge."""
+        with self._connection() as db:
+            return evidence.about(db, challenge)
+
     def kept(self) -> Keep:
-        """What rows refer to, for Files.prune: uploads, artifacts, live jobs' checkpoints, logs, reports."""
+        """What rows refer to, for Files.prune: uploads, artifacts, checkpoints, logs, reports, transcripts."""
         with self.snapshot(), self._connection() as db:
-            return Keep(blobs=keep.blobs(db), tokens=keep.tokens(db), reports=keep.reports(db))
+            return Keep(
+                blobs=keep.blobs(db),
+                tokens=keep.tokens(db),
+                reports=keep.reports(db),
+                transcripts=keep.transcripts(db),
+            )
 
     def close(self) -> None:
         """Close the connections; nobody may be reading."""

@@ -189,6 +189,64 @@ def m001_market(db: Database) -> None:
         db.execute(statement)
 
 
+_PROOFS = (
+    "alter table node add column proof text not null default '{}' check (json_valid(proof))",
+    """create table challenge (
+        id text primary key check (length(id) = 32),
+        node integer not null references node (id),
+        node_epoch integer not null,
+        level text not null check (level in ('light', 'full')),
+        kind text not null check (kind in ('compute', 'memory')),
+        phase integer not null check (phase >= 0),
+        phases integer not null check (phases > phase),
+        document text not null check (json_valid(document)),
+        state integer not null check (state between 1 and 5),
+        issued_ms integer not null,
+        expires_ms integer not null,
+        outcome text,
+        why text not null,
+        entry integer references evidence (seq)
+    ) strict, without rowid""",
+    # the database itself forbids two challenges of a node in flight
+    "create unique index one_in_flight on challenge (node) where state < 5",
+    "create index challenge_of_node on challenge (node, issued_ms)",
+    """create table evidence (
+        seq integer primary key,
+        prev_sha256 text not null check (length(prev_sha256) = 64),
+        sha256 text not null unique check (length(sha256) = 64),
+        challenge text not null unique,
+        node integer not null references node (id),
+        transcript_sha256 text not null check (length(transcript_sha256) = 64),
+        verdict text not null check (json_valid(verdict)),
+        verifier text not null,
+        at_ms integer not null
+    ) strict""",
+    "create index evidence_of_node on evidence (node, seq)",
+    "insert into meta (key, value) values ('evidence', 1)",
+    # a challenge is answered once, and what was asked stays what was asked
+    """create trigger challenge_only_goes_on before update on challenge
+    when new.state <= old.state or new.id <> old.id or new.node <> old.node or new.document <> old.document
+    begin select raise(abort, 'a challenge only goes on'); end""",
+    """create trigger challenge_is_not_removed before delete on challenge
+    begin select raise(abort, 'a challenge is never removed'); end""",
+    """create trigger evidence_hangs_together before insert on evidence
+    when new.seq <> coalesce((select max(seq) from evidence), 0) + 1
+        or new.prev_sha256 <> coalesce((select sha256 from evidence where seq = new.seq - 1), printf('%064d', 0))
+    begin select raise(abort, 'evidence is a chain without gaps'); end""",
+    """create trigger evidence_is_not_changed before update on evidence
+    begin select raise(abort, 'evidence is never changed'); end""",
+    """create trigger evidence_is_not_removed before delete on evidence
+    begin select raise(abort, 'evidence is never removed'); end""",
+)
+
+
+@MIGRATIONS()
+def m002_proofs(db: Database) -> None:
+    """What is proved of nodes, the challenges they were given, and the chain of evidence."""
+    for statement in _PROOFS:
+        db.execute(statement)
+
+
 def check_ours(connection: sqlite3.Connection) -> None:
     """Look at a file without changing it.
 

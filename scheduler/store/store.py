@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from scheduler.book import Change, Counters, Row
+from scheduler.proof import Challenge, EvidenceEntry
 from scheduler.records import (
     Account,
     Attempt,
@@ -22,7 +23,7 @@ from scheduler.records import (
     Result,
     SealedSecret,
 )
-from scheduler.store import accounts, attempts, history, jobs, meta, nodes, schema
+from scheduler.store import accounts, attempts, evidence, history, jobs, meta, nodes, schema
 from scheduler.store.connection import Lock, connect_writer, make_durable
 from scheduler.store.errors import StaleWriteError, StoreError
 from scheduler.store.seal import Sealer, make_key, read_key
@@ -39,18 +40,21 @@ _INSERT: dict[type[Row], Callable[[sqlite3.Connection, Any], None]] = {
     ReportEntry: history.insert_report,
     NodeFigure: history.insert_figure,
     SealedSecret: history.insert_secret,
+    Challenge: evidence.insert_challenge,
+    EvidenceEntry: evidence.insert,
 }
 _UPDATE: dict[type[Row], Callable[[sqlite3.Connection, Any, Any], None]] = {
     MarketNode: nodes.update,
     Job: jobs.update,
     Attempt: attempts.update,
     Account: accounts.update,
+    Challenge: evidence.update_challenge,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What the market keeps in memory: every node and account, live jobs and attempts; and the next numbers."""
+    """What the market keeps in memory: nodes, accounts, what lives of the rest, and the next numbers."""
 
     rows: tuple[Row, ...]
     counters: Counters
@@ -77,6 +81,8 @@ class Store:
             rows: list[Row] = [*accounts.every(self._db), *nodes.every(self._db)]
             rows += jobs.live(self._db)
             rows += attempts.live(self._db)
+            rows += evidence.in_flight(self._db)
+            rows += evidence.newest(self._db)
         return Loaded(tuple(rows), self._saved)
 
     def write(self, changes: Sequence[Change], counters: Counters) -> None:

@@ -118,12 +118,15 @@ class WishView(View):
 class SyncView(View):
     """Wishes out; an attempt that is held and not named is superseded."""
 
-    model_config = View.model_config | example(wishes=[], lease_ms=10_000, next_sync_ms=3000, qualify=False)
+    model_config = View.model_config | example(
+        wishes=[], lease_ms=10_000, next_sync_ms=3000, qualify=False, prove=False
+    )
 
     wishes: list[WishView]
     lease_ms: int
     next_sync_ms: int
     qualify: bool
+    prove: bool
 
 
 class LogSizeView(View):

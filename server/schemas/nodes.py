@@ -10,6 +10,15 @@ from server.schemas.base import Document, Name, PriceUh, Region, View, example
 
 ExecutorName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
 StandingName = Literal["new", "qualifying", "ready", "degraded", "quarantined", "retired"]
+OutcomeName = Literal[
+    "pass",
+    "below_floor",
+    "cheat_proven",
+    "hardware_corruption",
+    "protocol_error",
+    "unreachable",
+    "could_not_run",
+]
 _FIGURE: dict[str, Any] = {
     "value": 3.11e12,
     "low": 3.09e12,
@@ -42,6 +51,17 @@ _NODE: dict[str, Any] = {
     "reported_ms": 1_767_225_600_000,
     "due_ms": 1_767_312_000_000,
     "enrolled_ms": 1_767_139_200_000,
+    "proof": {
+        "proved": True,
+        "proved_ms": 1_767_225_700_000,
+        "outcome": "pass",
+        "why": "",
+        "bar": None,
+        "barred_until_ms": None,
+        "claims": {},
+        "claimed_vram_bytes": None,
+        "locality": "unproven",
+    },
 }
 
 
@@ -111,6 +131,22 @@ class OwnersView(View):
     attempts: list[int] = Field(description="tokens of its live attempts")
 
 
+class ProofView(View):
+    """What its proofs say of a node."""
+
+    model_config = View.model_config | example(**_NODE["proof"])
+
+    proved: bool
+    proved_ms: int | None = Field(description="when a check was last gone through, all its answers true")
+    outcome: OutcomeName | None = Field(description="of the newest challenge")
+    why: str
+    bar: Literal["bench", "corruption", "count", "cheat"] | None = Field(description="why it gets no work")
+    barred_until_ms: int | None
+    claims: dict[str, FigureView] = Field(description="figures that are cut to what is proved, as its report has them")
+    claimed_vram_bytes: int | None = Field(description="where less is proved")
+    locality: Literal["unproven"] = Field(description="a proof says what was computed how fast, not where")
+
+
 class NodeView(View):
     """A node as the market knows it."""
 
@@ -139,6 +175,7 @@ class NodeView(View):
     reported_ms: int | None
     due_ms: int | None
     enrolled_ms: int
+    proof: ProofView
     owners: OwnersView | None
 
 

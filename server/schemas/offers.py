@@ -43,6 +43,9 @@ _OFFER: dict[str, Any] = {
         }
     },
     "age_s": 3600.0,
+    "proved": True,
+    "proof_age_s": 1200.0,
+    "locality": "unproven",
     "ages_s": {"matmul.bf16": 3610.5},
 }
 
@@ -76,6 +79,9 @@ class OfferView(View):
     capability: dict[str, float]
     figures: dict[str, FigureView]
     age_s: float | None = Field(description="of its newest report")
+    proved: bool = Field(description="its figures proved.… hold, and what it claims is cut to them")
+    proof_age_s: float | None = Field(description="since its proofs were last gone through")
+    locality: Literal["unproven"] = Field(description="a proof says what was computed how fast, not where")
     ages_s: dict[str, float] = Field(description="of the figures that the query or the order names")
 
 

@@ -37,6 +37,7 @@ def test_an_answer_reads_as_it_is_documented() -> None:
         "lease_ms": 10_000,
         "next_sync_ms": 3_000,
         "qualify": False,
+        "prove": False,
     }
 
 

@@ -110,7 +110,10 @@ def test_a_sound_database_is_passed_in_silence(sound: Path) -> None:
             TWIN,
             "job 1 has 2 live attempts",
         ),
-        ("drop index one_live", "the schema lacks the guards against two live attempts or changed events"),
+        (
+            "drop index one_live",
+            "the schema lacks the guards against two live attempts or challenges, or changed events or evidence",
+        ),
         ("update attempt set node = 9 where token = 1", "a row of attempt names a node that does not exist"),
         (
             "update attempt set cpu_milli = 14001 where token = 1",
