@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, repeat
 from typing import Any
@@ -237,3 +237,27 @@ def test_the_host_timer_times_calls() -> None:
 
     assert len(seen) == 5
     assert seconds > 0
+
+
+def test_a_case_may_explain_itself_by_its_samples() -> None:
+    """It is asked after the last check, of the best variant and its samples; what it says joins the context."""
+    told: list[str] = []
+
+    def after(variant: Variant, seconds: Sequence[float], calls: int) -> dict[str, object]:
+        told.append("after")
+        return {"label": variant.label, "longest_s": max(seconds), "calls": calls}
+
+    (figure,) = measure(
+        case(check=lambda: told.append("check"), after=after, min_sample_s=5e-3),
+        ScriptedTimer(1e-3),
+        EFFORT,
+        budget_s=10,
+    )
+
+    assert told == ["check", "check", "after"]
+    assert {name: figure.context[name] for name in ("label", "longest_s", "calls")} == {
+        "label": "only",
+        "longest_s": pytest.approx(1e-3),
+        "calls": 6,
+    }
+    assert figure.context["calls_per_sample"] == 6

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -29,10 +29,17 @@ each = pytest.mark.parametrize("precision", PRECISIONS, ids=lambda precision: st
 
 
 @pytest.fixture(autouse=True)
-def machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No override in the environment; torch stands for our own kernel, which needs a GPU."""
+def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No override in the environment; torch stands for our own kernel, which needs a GPU.
+
+    On one thread: on a busy machine several would wait for each other longer than such small products take.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
     monkeypatch.setattr(products, "own_product", lambda left, right, out: partial(torch.mm, left, right, out=out))
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
