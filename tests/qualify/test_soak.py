@@ -208,3 +208,12 @@ def test_a_decline_that_nobody_watched_says_so() -> None:
 
     assert finding.text.startswith("the processor kept 80 % of its early speed under full load")
     assert finding.text.endswith("held by an unknown cause: nobody watched")
+
+
+@pytest.mark.parametrize(("cause", "severity"), [("none_told", "info"), ("thermal", "warning")])
+def test_a_virtual_machine_is_not_blamed_for_its_neighbours(cause: str, severity: str) -> None:
+    """Half of the speed lost and nothing tells why: other tenants may have it; heat is the machine's own."""
+    lost = traces.tried(decline(0.5, decline_cause=cause), 0.5)
+
+    assert [finding.severity for finding in _findings(lost, traces.node(hypervisor="kvm"))] == [severity]
+    assert [finding.severity for finding in _findings(lost, traces.node())] == ["warning"]
