@@ -123,7 +123,7 @@ class _Run:
     def _watched(self, found: dict[str, Measurement], telemetry: tuple[Telemetry, ...]) -> dict[str, Measurement]:
         """With what telemetry saw in the time of each attempt: what is confirmed is compared like the rest."""
         request = self._request
-        found = with_soak(found, telemetry, node=request.node, origin_s=request.started_s)
+        found = with_soak(found, telemetry, node=request.node, origin_s=request.started_s, earlier=self._found)
         return with_clocks(found, telemetry) if request.node.device_kind == "cuda" else found
 
     def report(self, telemetry: tuple[Telemetry, ...], *, partial: bool) -> Report:

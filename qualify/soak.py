@@ -58,7 +58,12 @@ class Seen:
 
 
 def with_soak(
-    measurements: Mapping[str, Measurement], telemetry: Sequence[Telemetry], *, node: Node, origin_s: float
+    measurements: Mapping[str, Measurement],
+    telemetry: Sequence[Telemetry],
+    *,
+    node: Node,
+    origin_s: float,
+    earlier: Mapping[str, Measurement] | None = None,
 ) -> dict[str, Measurement]:
     """The measurements, those of sustained load with what was seen beside it.
 
@@ -67,8 +72,9 @@ def with_soak(
 
     Args:
         origin_s: when the run began, on the clock that `started_mono_s` is of.
+        earlier: what the run has besides; one figure alone, measured again, does not tell the GPUs' addresses.
     """
-    loaded = [measurements[key] for key in KEYS if key in measurements]
+    loaded = [every[key] for every in (measurements, earlier or {}) for key in KEYS if key in every]
     addresses = next((told for m in loaded if (told := m.context.get("gpu_addresses"))), None)
     indices = _indices(addresses, node)
     return {

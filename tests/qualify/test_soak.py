@@ -131,6 +131,11 @@ def test_gpus_are_found_by_their_address() -> None:
     assert found["stress.decline"].context["decline_cause"] == "sw_power_cap"
     assert found["stress.sustained"].context["decline_cause"] == "sw_power_cap"
 
+    again = with_soak(
+        {"stress.decline": decline(gpu=0)}, telemetry, node=GPUS, origin_s=ORIGIN_S, earlier={sustained.key: sustained}
+    )
+    assert again["stress.decline"].context == found["stress.decline"].context
+
 
 @pytest.mark.parametrize(
     ("take", "cause"),
