@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING
@@ -144,11 +144,15 @@ class OnGpu:
     gpu: Gpu
     timer: Timer
     setting: Setting
+    held: list[Pairs] = field(default_factory=list)  #: of the latest case
 
     def case(self, precision: Precision, said: Mapping[str, object]) -> Case:
         """The best three shapes of a precision. `said`: what torch says of its switches."""
         from kernels.cuda import products as gpu_products
 
+        # whoever measured the case before still has it, and its gigabytes
+        gpu_products.release(self.held)
+        self.held.clear()
         gpu, timer, seconds = self.gpu, self.timer, self._seconds(precision)
         make = partial(gpu_products.Pairs, precision, device=self.device, l2_bytes=gpu.l2_bytes, seed=self.setting.seed)
         candidates = gpu_products.shapes(gpu.sms, precision, gpu.free_bytes())
@@ -166,10 +170,11 @@ class OnGpu:
                 make(best), make(best, zeros=True), timer.time, seconds=seconds * GPU_ZEROS_PART
             )
         note = partial(_note_clock, context, gpu, timer)
+        self.held.extend(make(shape) for shape in found)
         return Case(
             key=precision.key,
             unit="OP/s" if precision.operand == "int8" else "FLOP/s",
-            variants=tuple(_gpu_variant(make(shape), note) for shape in found),
+            variants=tuple(_gpu_variant(pairs, note) for pairs in self.held),
             share=GPU_SHARES.get(precision.key, 1.0),
             context=context,
             after=partial(_normalised, context),

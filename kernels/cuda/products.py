@@ -134,6 +134,13 @@ class Pairs:
             )
         self.result.fill_(0)
 
+    def release(self) -> None:
+        """Give the memory back; nothing can be called or checked any more."""
+        self._calls.clear()
+        self._pairs.clear()
+        self._checks.clear()
+        self.result = self.result.new_empty(0)
+
     def _caller(self, left: torch.Tensor, right: torch.Tensor) -> Callable[[], object]:
         import torch
 
@@ -228,6 +235,15 @@ def require_torch(index: int) -> str:
         )
     torch.cuda.set_device(index)
     return f"cuda:{index}"
+
+
+def release(every: Sequence[Pairs]) -> None:
+    """Give the memory of these back to the device, beyond torch's own keeping of it."""
+    import torch
+
+    for pairs in every:
+        pairs.release()
+    torch.cuda.empty_cache()
 
 
 def fastest(

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -223,6 +224,53 @@ def test_the_deep_profile_multiplies_zeros_too(gpu: None, monkeypatch: pytest.Mo
 
     assert isinstance(ratio, float)
     assert ratio > 0
+
+
+def test_a_case_that_was_measured_holds_no_memory_any_more(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever measures keeps the step until the next is there: its tensors are given back before those are made."""
+    emptied: list[int] = []
+    made: list[Pairs] = []
+    real = products.fastest
+
+    def kept_bytes(pairs: Pairs) -> int:
+        return int(pairs.result.nbytes) + sum(int(each.nbytes) for pair in pairs._pairs for each in pair)
+
+    def watched(*arguments: Any, **named: Any) -> Any:
+        emptied.append(sum(kept_bytes(pairs) for pairs in made))
+        return real(*arguments, **named)
+
+    def noted(self: Pairs, *arguments: Any, **named: Any) -> None:
+        begin(self, *arguments, **named)
+        made.append(self)
+
+    begin = Pairs.__init__
+    monkeypatch.setattr(Pairs, "__init__", noted)
+    monkeypatch.setattr(products, "fastest", watched)
+    steps = matmul.on_cuda(replace(small_setting("matmul.fp16", "matmul.fp32", device=DEVICE), budget_s=600.0))
+    first = next(steps)
+    made[:-3] = []  # the trial's, which nobody else holds
+    held = sum(kept_bytes(pairs) for pairs in made)
+
+    second = next(steps)
+
+    assert held > 0
+    assert emptied == [0, 0]
+    assert (first.key, second.key) == ("matmul.fp16", "matmul.fp32")  # type: ignore[union-attr]
+
+
+def test_a_kernel_that_cannot_be_built_is_skipped_with_its_words(
+    gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """And what follows is measured."""
+
+    def refuse(*_: object) -> None:
+        raise UnsupportedError("no libNVVM")
+
+    monkeypatch.setattr(products, "own_product", refuse)
+    (step,) = matmul.on_cuda(small_setting("matmul.fp32_numba", device=DEVICE, profile="standard"))
+
+    assert isinstance(step, Skip)
+    assert step.reason == "no libNVVM"
 
 
 def test_the_quick_profile_leaves_the_witnesses_to_others(gpu: None) -> None:
