@@ -15,6 +15,9 @@ from qualify.trial import Side
 #: any report that was really made: all of it but machine and figures is replaced
 SAMPLE = Path(__file__).resolve().parent.parent.parent / "reports/samples/cpu-quick.json"
 
+#: of p95 over p5: figures of an undisturbed GPU lie within a few thousandths
+RESTLESS = 1.03
+
 
 def measurement(figure: Figure) -> Measurement:
     """A figure as a report has it, without what tells of the clock: the past is compared as it was measured."""
@@ -54,3 +57,17 @@ def judged(past: Sequence[Measurement], now: Measurement) -> tuple[Side | None, 
         status="ok", reason=None, value=now.value, ci95=now.ci95, n=now.n, samples=now.samples, context=now.context
     )
     return expected.side(attempt), expected.change(attempt)
+
+
+def told(report: Report) -> set[str]:
+    """What tells that somebody else used the GPU: foreign processes, refused times, figures that scatter.
+
+    The tests' own process is a foreign one to the command, so only what differs between two runs says anything.
+    """
+    found = {f"GPU {gpu.index} has {gpu.processes} processes" for gpu in report.node.gpus if gpu.processes}
+    for one in report.measurements:
+        if one.status == "failed":
+            found.add(f"{one.key} failed")
+        elif one.p5 and one.p95 and max(one.p95 / one.p5, one.p5 / one.p95) > RESTLESS:
+            found.add(f"{one.key} scatters")
+    return found

@@ -91,9 +91,9 @@ def ground(folder: Path) -> Ground:
         clock=by_host,
         folder=folder,
         command=link,
-        side=64,
+        side=32,
         copied_bytes=1 << 16,
         linked_bytes=1 << 16,
-        seconds=0.02,
+        seconds=0.005,
         batch_s=1e-3,
     )

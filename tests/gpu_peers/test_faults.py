@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -13,6 +14,7 @@ from kernels import stats
 from kernels.cuda.products import PRECISIONS, Precision
 from kernels.spec import WrongResultError
 from kernels.timing import Figure, HostTimer
+from qualify.records import Gpu, Measurement
 from tests.gpu import faults, history, parity, thief
 from tests.gpu.faults import FAULTS, planted, work
 from tests.kernels.cuda.emulated import EmulatedGpu
@@ -96,6 +98,21 @@ def test_a_slower_figure_misses_what_the_past_leads_to_expect() -> None:
     assert (side, round(change or 0, 3)) == ("meets", -0.001)
     with pytest.raises(AssertionError, match="2 figures are no past"):
         history.judged(past[:2], past[0])
+
+
+def test_a_neighbour_is_told_by_what_a_run_alone_does_not_tell() -> None:
+    """A second process, a figure that scatters by 5 % where it lay within 1 %, one that failed; else nothing."""
+    (alone,) = history.reports([history.measurement(figure(*[1000.0] * 6, *[1010.0] * 6))])
+    gpus = tuple(Gpu(index=0, processes=count) for count in (1, 2))
+    alone = replace(alone, node=replace(alone.node, gpus=gpus[:1]))
+    (scattered,) = history.reports([history.measurement(figure(*[1000.0] * 6, *[1050.0] * 6))])
+    failed = replace(alone, measurements=(Measurement(key="k", unit="s", status="failed", reason="clocks"),))
+
+    assert history.told(replace(alone, node=replace(alone.node, gpus=gpus[1:]))) - history.told(alone) == {
+        "GPU 0 has 2 processes"
+    }
+    assert history.told(scattered) - history.told(alone) == {"memory.triad scatters"}
+    assert history.told(failed) - history.told(alone) == {"k failed"}
 
 
 def test_slices_are_taken_until_the_block_is_left() -> None:

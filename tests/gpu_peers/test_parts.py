@@ -41,7 +41,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(library, "open_gpu", lambda index: EmulatedGpu(l2_bytes=1 << 12))
     monkeypatch.setattr(devices, "timer_for", lambda device: HostTimer())
     monkeypatch.setattr(products, "require_torch", lambda index: "cpu")
-    monkeypatch.setattr(products, "shapes", lambda *_: ((64, 64, 64), (32, 64, 64)))
+    monkeypatch.setattr(products, "shapes", lambda *_: ((32, 32, 32), (16, 32, 32)))
     monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
     monkeypatch.setattr(memory, "GPU_LEAST_BYTES", SMALL)
     monkeypatch.setattr(memlatency, "GPU_DRAM_LEAST_BYTES", SMALL)
@@ -165,17 +165,31 @@ def test_two_gpus_are_compared_with_nccl(gpu: None, tmp_path: Path, monkeypatch:
     assert [command[-1] for command in asked] == [str(SMALL)]
 
 
-def test_the_collective_called_directly_sums_and_says_so(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_the_collective_called_directly_sums_and_says_so(tmp_path: Path) -> None:
     """Two ranks over gloo: 4096 bytes, of which each link carries 2 (2 - 1) / 2 = 1 times as many."""
     plan = {"ranks": 2, "bytes": 4096, "store": str(tmp_path / "store"), "backend": "gloo"}
+    # forked, so that torch is loaded once
+    words = f"import os, torch; other = os.fork() == 0; {nccl.WORDS.format('int(other)', json.dumps(plan))}"
 
-    assert nccl._start(plan) == 0
+    answer = once([sys.executable, "-c", words])
 
-    answer = json.loads(capfd.readouterr().out)
     assert {name: answer[name] for name in ("word", "ranks", "bytes", "wrong")} == {
         "word": "allreduce", "ranks": 2, "bytes": 4096, "wrong": 0,
     }  # fmt: skip
     assert 0 < answer["value"] <= answer["best"]
+
+
+def test_ranks_are_run_together(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one's word counts; one that fails is told, and all are ended when none answers."""
+    say = [sys.executable, "-S", "-c"]
+
+    assert nccl.together([[*say, "print('first')"], [*say, "print('second')"]]) == 0
+    assert capsys.readouterr().out == "first\n"
+    assert nccl.together([[*say, "print('first')"], [*say, "raise SystemExit(1)"]]) == 3
+    monkeypatch.setattr(nccl, "PATIENCE_S", 0.05)
+    assert nccl.together([[*say, "import time; time.sleep(60)"]] * 2) == 3
+    assert "no answer within 0 s" in capsys.readouterr().err
+    assert nccl.main(["4096", "1"]) == 3
 
 
 def test_a_program_that_runs_once_is_read_with_care() -> None:

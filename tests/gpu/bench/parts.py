@@ -165,14 +165,14 @@ def guarded(key: str, against: str = "") -> Iterator[list[Row]]:
 
 def release() -> None:
     """Give back what torch's and cupy's pools keep, so that the next one's arrays find room."""
-    import gc
-
     import torch
 
-    gc.collect()
     if torch.cuda.is_available():
+        import gc
+
         from kernels.cuda.library import cupy
 
+        gc.collect()
         torch.cuda.empty_cache()
         cupy().get_default_memory_pool().free_all_blocks()
 

@@ -13,11 +13,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 CALLS, WARM, SAMPLES = 20, 5, 5
 PATIENCE_S = 120.0
+WORDS = "from tests.gpu.peers import allreduce; allreduce.rank({}, {!r})"
 
 
 def main(argv: list[str]) -> int:
@@ -29,7 +31,7 @@ def main(argv: list[str]) -> int:
         return 3
     with tempfile.TemporaryDirectory() as folder:
         plan = {"ranks": ranks, "bytes": size_bytes, "store": str(Path(folder) / "store"), "backend": "nccl"}
-        return _start(plan)
+        return together([[sys.executable, "-c", WORDS.format(number, json.dumps(plan))] for number in range(ranks)])
 
 
 def _gpus() -> int:
@@ -38,12 +40,8 @@ def _gpus() -> int:
     return int(torch.cuda.device_count())
 
 
-def _start(plan: dict[str, Any]) -> int:
-    """Run the ranks; the answer of the first on stdout, 3 when one failed."""
-    commands = [
-        [sys.executable, "-c", f"from tests.gpu.peers import allreduce; allreduce.rank({n}, {json.dumps(plan)!r})"]
-        for n in range(plan["ranks"])
-    ]
+def together(commands: Sequence[Sequence[str]]) -> int:
+    """Run the ranks at once; what the first says on stdout; 3 when one failed or none answered."""
     ranks = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
     try:
         said = [process.communicate(timeout=PATIENCE_S)[0] for process in ranks]
@@ -53,7 +51,7 @@ def _start(plan: dict[str, Any]) -> int:
     finally:
         for process in ranks:
             process.kill()
-            process.wait()
+            process.communicate()  # reaps it and closes its pipe
     sys.stdout.write(said[0])
     return 3 if any(process.returncode for process in ranks) else 0
 
