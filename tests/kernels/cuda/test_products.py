@@ -258,10 +258,8 @@ def test_a_case_that_was_measured_holds_no_memory_any_more(gpu: None, monkeypatc
     assert (first.key, second.key) == ("matmul.fp16", "matmul.fp32")  # type: ignore[union-attr]
 
 
-def test_a_kernel_that_cannot_be_built_is_skipped_with_its_words(
-    gpu: None, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
-    """And what follows is measured."""
+def test_a_kernel_that_cannot_be_built_is_skipped_with_its_words(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reason for one figure, not an error of the whole bench."""
 
     def refuse(*_: object) -> None:
         raise UnsupportedError("no libNVVM")
