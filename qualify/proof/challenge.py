@@ -51,6 +51,9 @@ class Challenge:
     most_segments: int  #: of each device; bounds the transcript
     samples: int  #: openings drawn for each device
     floor_per_s: float  #: each device's least rate, operations/s or bytes/s; 0 = none
+    resident_per_s: float = (
+        0.0  #: of a memory chain, bytes/s that no device reaches that makes tiles anew; 0 = not asked
+    )
     issued_ms: int  #: calendar, Unix
     expires_ms: int
     whole: bool = True  #: whether these are all of the node's devices; only then are their sums the node's figures
@@ -80,7 +83,7 @@ class Challenge:
             (0 < self.epoch_s <= self.target_s <= MOST_SECONDS, "0 < epoch_s <= target_s <= a day"),
             (1 <= self.least_segments <= self.most_segments <= MOST_SEGMENTS, "1 <= least <= most segments <= 2^20"),
             (1 <= self.samples <= MOST_SAMPLES, f"1 to {MOST_SAMPLES} samples"),
-            (self.floor_per_s >= 0, "a floor is not negative"),
+            (self.floor_per_s >= 0 and self.resident_per_s >= 0, "a floor is not negative"),
             (0 <= self.issued_ms < self.expires_ms, "it expires after it was issued"),
         )
         return next((text for holds, text in sound if not holds), None)
@@ -90,7 +93,9 @@ def to_json(challenge: Challenge) -> dict[str, Json]:
     """A challenge as JSON."""
     document = {field.name: getattr(challenge, field.name) for field in dataclasses.fields(challenge)}
     document["id"] = challenge.id.hex()
-    document |= {name: float(document[name]) for name in ("target_s", "epoch_s", "floor_per_s")}  # 3 would read as 3.0
+    document |= {
+        name: float(document[name]) for name in ("target_s", "epoch_s", "floor_per_s", "resident_per_s")
+    }  # 3 would read as 3.0
     document["params"] = {field.name: getattr(challenge.params, field.name) for field in dataclasses.fields(Params)}
     document["devices"] = [{"index": one.index, "uuid": one.uuid, "seed": one.seed.hex()} for one in challenge.devices]
     return cast("dict[str, Json]", document)
@@ -122,6 +127,7 @@ def from_json(data: object) -> Challenge:
         most_segments=_whole(found, "most_segments"),
         samples=_whole(found, "samples"),
         floor_per_s=strict.number(found["floor_per_s"], 0, 1e30, "challenge.floor_per_s"),
+        resident_per_s=strict.number(found["resident_per_s"], 0, 1e30, "challenge.resident_per_s"),
         whole=strict.truth(found["whole"], "challenge.whole"),
         issued_ms=_whole(found, "issued_ms"),
         expires_ms=_whole(found, "expires_ms"),

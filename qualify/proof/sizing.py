@@ -1,7 +1,8 @@
 """How large a challenge is: from what a node claims, the chains that would take its devices the planned time.
 
-Sizes follow the claim, so an empty claim can only hurt who makes it: one that is too high makes the run slow, and
-its floor unreachable.
+Sizes and floors follow the claim, so one that is too high makes the run slow and its floor unreachable. Memory
+follows no claim: whoever claims little speed besides gets deeper tiles, and must still read them as quickly as no
+device could make them anew.
 """
 
 from __future__ import annotations
@@ -19,20 +20,23 @@ from qualify.proof.referee import PATIENCE
 FLOOR_SHARE = 0.5
 #: of a GPU's memory, the pool's part; the rest is the driver's, the states' and the checkpoints'
 POOL_SHARE = 0.92
-#: a pool must be read so many times faster than it could be made anew
+#: operations/s that no device sold exceeds: 4.5e15 is the dense int8 peak of a B200
+BEST_OPS_PER_S = 5e15
+#: memory counts as held when it is read so many times faster than the best device could make it anew
 REGENERATION = 4
-#: and as a whole within so many seconds: GPUs take 0.02 to 0.5 s. A card that claims another's memory, and little
-#: else, would otherwise have time to make anew what it cannot hold
-WHOLE_READ_S = 0.5
 #: tiles of a compute chain; more would add nothing but the verifier's work
-COMPUTE_TILES = 8
-#: a layer of a pool's tile costs 2 n operations a byte: 16 of 512 make it 25 to 54 times dearer to make than to read
-GPU_POOL = (512, 16)  #: side, depth
+COMPUTE_TILES = 2
+#: a byte of a pool costs 2 n operations a layer; small tiles of many layers cost the verifier least
+GPU_SIDE, GPU_DEPTHS = 512, (16, 64)  #: least and most layers
+#: a full check's tiles have half as many layers again, and a light one, which comes hourly, is cheaper to judge
+FULL_DEPTH = 1.5
+#: openings times layers that a verifier makes of one device: 10 CPU-s
+LAYERS_MOST = 2048
 CPU_POOL = (256, 4)
 CPU_POOL_BYTES = 16 << 20
 #: rates above which a CPU's chain, made for exactness, is not expected to run; they only size its segments
 CPU_OPS_PER_S, CPU_BYTES_PER_S = 1e11, 1e9
-#: beside the timed work: tiles and warm-up before it, openings after it
+#: beside the timed work and the filling of a pool: tiles and warm-up before it, openings after it
 AROUND_S = 1.0
 
 
@@ -69,6 +73,7 @@ class Scale:
     units_most: int = 1 << 16
     rounds_most: int = 256
     pool_bytes_most: int = 1 << 40
+    best_ops_per_s: float = BEST_OPS_PER_S
     floors: bool = True  #: whether a GPU has to reach a part of what it claims
     grace_s: float = 60.0  #: for preparing, and again for answering
 
@@ -107,17 +112,19 @@ class Phase:
     most_segments: int
     samples: int
     floor_per_s: float
+    resident_per_s: float
+    fill_s: float  #: that the pool takes to make at the claimed rate
     grace_s: float
 
     @property
     def busy_s(self) -> float:
         """Seconds for which it usually keeps the node busy: what counts for the duty."""
-        return self.target_s + AROUND_S
+        return self.target_s + self.fill_s + AROUND_S
 
     @property
     def lasts_s(self) -> float:
         """Seconds after which a node that has not answered will not: a slow one gets `PATIENCE` times the target."""
-        return PATIENCE * self.target_s + 2 * self.grace_s
+        return PATIENCE * (self.target_s + self.fill_s) + 2 * self.grace_s
 
 
 def plan(claim: Claim, level: Level, scale: Scale) -> tuple[Phase, ...]:
@@ -133,7 +140,7 @@ def plan(claim: Claim, level: Level, scale: Scale) -> tuple[Phase, ...]:
     if full and len(claim.devices) > 1 and chains:
         phases = [_phase(claim, scale, chains[0], (device,), scale.solo_s, level) for device in claim.devices]
     phases += [_phase(claim, scale, chain, claim.devices, compute_s, level) for chain in chains]
-    if pool := _memory_chain(claim, scale):
+    if pool := _memory_chain(claim, scale, level):
         memory_s = scale.full_memory_s if full else scale.light_memory_s
         phases.append(_phase(claim, scale, pool, claim.devices, memory_s, level))
     return tuple(phases)
@@ -162,6 +169,7 @@ def issue(
         most_segments=phase.most_segments,
         samples=phase.samples,
         floor_per_s=phase.floor_per_s,
+        resident_per_s=phase.resident_per_s,
         issued_ms=unix_ms,
         expires_ms=unix_ms + math.ceil(1000 * phase.lasts_s),
     )
@@ -194,13 +202,19 @@ def compute_params(arithmetic: Arithmetic, rate_per_s: float, kind: DeviceKind, 
     )
 
 
-def memory_params(memory_bytes: int, rate_per_s: float, kind: DeviceKind, scale: Scale) -> Params:
-    """A memory chain over a pool of `POOL_SHARE` of this memory; a CPU's is small and says so by its size.
+def memory_params(claim: Claim, scale: Scale, level: Level) -> Params:
+    """A memory chain over a pool of `POOL_SHARE` of the claimed memory; a CPU's is small and says so by its size.
 
-    Each round of each unit is committed to, so that an opening makes the verifier make one tile and no more.
+    The slower the memory is said to be, the more layers a tile has, so that it would take longer yet to make one.
+    Each round of each unit is committed to: an opening makes the verifier make one tile and no more.
     """
-    gpu = kind == "cuda"
-    n, depth = GPU_POOL if gpu else CPU_POOL
+    gpu, memory_bytes, rate = claim.kind == "cuda", claim.memory_bytes or 0, _memory_rate(claim)
+    n, depth = CPU_POOL
+    if gpu:
+        n = GPU_SIDE
+        needed = REGENERATION * scale.best_ops_per_s / (2 * n * FLOOR_SHARE * rate)
+        depth = math.ceil(max(GPU_DEPTHS[0], needed) * (FULL_DEPTH if level == "full" else 1))
+        depth = min(GPU_DEPTHS[1], depth)
     n = min(n, scale.largest_n)
     pool_bytes = min(POOL_SHARE * memory_bytes, scale.pool_bytes_most, math.inf if gpu else CPU_POOL_BYTES)
     units = min(scale.units_most, 1024 if gpu else 16)
@@ -212,12 +226,18 @@ def memory_params(memory_bytes: int, rate_per_s: float, kind: DeviceKind, scale:
         rows=8 if gpu else 4,
         tiles=max(1, min(1 << 20, int(pool_bytes // (n * n)))),
         depth=depth,
-        rounds=_power(rate_per_s * scale.segment_s / (units * n * n), 1, scale.rounds_most),
+        rounds=_power(rate * scale.segment_s / (units * n * n), 1, scale.rounds_most),
         commit_every=1,
     )
 
 
-_Chain = tuple[Params, float, float]  #: sizes, expected rate, floor
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Chain:
+    params: Params
+    rate_per_s: float  #: expected, of operations or bytes
+    floor_per_s: float = 0.0
+    resident_per_s: float = 0.0
+    fill_s: float = 0.0
 
 
 def _compute_chains(claim: Claim, scale: Scale) -> list[_Chain]:
@@ -228,42 +248,52 @@ def _compute_chains(claim: Claim, scale: Scale) -> list[_Chain]:
     )
     for arithmetic, rate in claimed:
         if rate is not None and rate > 0:
-            expected = _expected(claim, rate, CPU_OPS_PER_S)
+            expected = rate if claim.kind == "cuda" else min(rate, CPU_OPS_PER_S)
             params = compute_params(arithmetic, expected, claim.kind, scale)
-            chains.append((params, expected, FLOOR_SHARE * rate if _has_floor(claim, scale) else 0.0))
+            floor = FLOOR_SHARE * rate if _has_floor(claim, scale) else 0.0
+            chains.append(_Chain(params=params, rate_per_s=expected, floor_per_s=floor))
     return chains
 
 
-def _memory_chain(claim: Claim, scale: Scale) -> _Chain | None:
-    if not claim.memory_bytes or not claim.memory_bytes_per_s:
+def _memory_chain(claim: Claim, scale: Scale, level: Level) -> _Chain | None:
+    rate = _memory_rate(claim)
+    if not claim.memory_bytes or rate <= 0:
         return None
-    rate = _expected(claim, claim.memory_bytes_per_s, CPU_BYTES_PER_S)
-    params = memory_params(claim.memory_bytes, rate, claim.kind, scale)
-    if not _has_floor(claim, scale):
-        return params, rate, 0.0
-    made_per_s = (claim.int8_ops_per_s or 0.0) / (2 * params.n * params.depth)
-    floor = max(FLOOR_SHARE * rate, REGENERATION * made_per_s, params.pool_bytes / WHOLE_READ_S)
-    return params, rate, floor
+    params = memory_params(claim, scale, level)
+    layers_ops = 2 * params.n * params.depth  # to make one byte
+    makes = claim.int8_ops_per_s if claim.kind == "cuda" else min(claim.int8_ops_per_s or math.inf, CPU_OPS_PER_S)
+    floored = _has_floor(claim, scale)
+    return _Chain(
+        params=params,
+        rate_per_s=rate,
+        floor_per_s=FLOOR_SHARE * rate if floored else 0.0,
+        resident_per_s=REGENERATION * scale.best_ops_per_s / layers_ops if floored else 0.0,
+        fill_s=params.pool_bytes * layers_ops / makes if makes else 0.0,
+    )
+
+
+def _memory_rate(claim: Claim) -> float:
+    rate = claim.memory_bytes_per_s or 0.0
+    return rate if claim.kind == "cuda" else min(rate, CPU_BYTES_PER_S)
 
 
 def _has_floor(claim: Claim, scale: Scale) -> bool:
     return scale.floors and claim.kind == "cuda"
 
 
-def _expected(claim: Claim, rate: float, cpu_most: float) -> float:
-    return rate if claim.kind == "cuda" else min(rate, cpu_most)
-
-
 def _phase(claim: Claim, scale: Scale, chain: _Chain, devices: tuple[int, ...], seconds: float, level: Level) -> Phase:
-    params, rate, floor = chain
+    params = chain.params
     whole, full = devices == claim.devices, level == "full"
     epoch_s = max(min(scale.epoch_s, seconds), scale.round_trips * claim.round_trip_s)
     target_s = max(seconds, epoch_s)
     work = params.read_bytes_per_segment if params.kind == "memory" else params.ops_per_segment
     least = scale.full_segments if full and whole else scale.light_segments
-    most = max(2 * least, math.ceil(PATIENCE * target_s * rate / work))
+    most = max(2 * least, math.ceil(PATIENCE * target_s * chain.rate_per_s / work))
     # a device's own openings shrink with the number of devices; a node's as a whole do not
     wanted = scale.full_samples // len(devices) if full and whole else scale.light_samples
+    samples = max(scale.light_samples, wanted)
+    if params.depth:
+        samples = min(samples, max(scale.light_samples, LAYERS_MOST // params.depth))
     return Phase(
         params=params,
         devices=devices,
@@ -272,8 +302,10 @@ def _phase(claim: Claim, scale: Scale, chain: _Chain, devices: tuple[int, ...], 
         epoch_s=epoch_s,
         least_segments=least,
         most_segments=min(MOST_SEGMENTS, most),
-        samples=max(scale.light_samples, wanted),
-        floor_per_s=floor,
+        samples=samples,
+        floor_per_s=chain.floor_per_s,
+        resident_per_s=chain.resident_per_s,
+        fill_s=chain.fill_s,
         grace_s=scale.grace_s,
     )
 

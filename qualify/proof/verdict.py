@@ -59,7 +59,7 @@ class Verdict:
     """How a challenge ended. Without a pass or below_floor there are no figures."""
 
     outcome: Outcome
-    why: str  #: a sentence; empty after a pass
+    why: str  #: a sentence; after a pass empty, or what was not proved by it
     figures: Figures = field(default_factory=dict)  #: of the node, all devices together
     devices: Mapping[int, Figures] = field(default_factory=dict)  #: the same of each
     verifier: str = VERIFIER

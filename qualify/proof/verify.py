@@ -6,7 +6,7 @@ It follows from the transcript's bytes alone: no clock, no randomness, no tolera
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,7 @@ from qualify.proof import figures
 from qualify.proof.challenge import Challenge, Device
 from qualify.proof.strict import ProtocolError
 from qualify.proof.transcript import Transcript, from_bytes
-from qualify.proof.verdict import MEMORY, Figure, Figures, Verdict, sentence
+from qualify.proof.verdict import BANDWIDTH, MEMORY, Figure, Figures, Verdict, sentence
 
 #: of so many openings, one that is wrong may be a flipped bit; of fewer it is too large a part
 CORRUPTION_FROM = 16
@@ -54,10 +54,21 @@ def _rated(transcript: Transcript) -> Verdict:
     devices: dict[int, Figures] = {index: figures.of_devices(transcript, [index]) for index in challenge.indices}
     together = figures.of_devices(transcript, challenge.indices) if challenge.whole else {}
     why = _too_slow(transcript, {index: found[figures.rate_key(challenge.params)] for index, found in devices.items()})
-    if why:
-        # a pool that is read this slowly may have been made anew all along: it proves no memory
+    note = why or _not_resident(challenge, devices)
+    if note:
         together, devices = _rates(together), {index: _rates(found) for index, found in devices.items()}
-    return Verdict(outcome="below_floor" if why else "pass", why=why, figures=together, devices=devices)
+    return Verdict(outcome="below_floor" if why else "pass", why=note, figures=together, devices=devices)
+
+
+def _not_resident(challenge: Challenge, devices: Mapping[int, Figures]) -> str:
+    """Why a pool, read this slowly, may have been made anew all along instead of being held: it proves no memory."""
+    if challenge.params.kind != "memory":
+        return ""
+    for index, found in devices.items():
+        rate = found[BANDWIDTH].value
+        if rate < challenge.resident_per_s:
+            return f"device {index} read {rate:.4g} B/s; its memory counts from {challenge.resident_per_s:.4g} B/s on"
+    return ""
 
 
 def _rates(found: Figures) -> dict[str, Figure]:

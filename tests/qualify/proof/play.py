@@ -27,7 +27,13 @@ def randomness(seed: int) -> Callable[[int], bytes]:
 
 
 def challenge_of(
-    params: Params = INT8, *, seed: int = 0, devices: int = 1, samples: int = 16, floor_per_s: float = 0.0
+    params: Params = INT8,
+    *,
+    seed: int = 0,
+    devices: int = 1,
+    samples: int = 16,
+    floor_per_s: float = 0.0,
+    resident_per_s: float = 0.0,
 ) -> Challenge:
     """A challenge of 4 s, an epoch a second, 4 to 400 segments."""
     draw = randomness(seed)
@@ -43,6 +49,7 @@ def challenge_of(
         most_segments=400,
         samples=samples,
         floor_per_s=floor_per_s,
+        resident_per_s=resident_per_s,
         issued_ms=1_000,
         expires_ms=1_000_000,
     )
