@@ -49,6 +49,7 @@ static inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t byt
 }
 static inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, int) { return *stream = 0, cudaSuccess; }
 static inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+static inline cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
 static inline cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, int) { return cudaSuccess; }
 static inline cudaError_t cudaPeekAtLastError() { return cudaSuccess; }
 static inline cudaError_t cudaEventCreate(cudaEvent_t* event) { return *event = new double, cudaSuccess; }

@@ -15,7 +15,7 @@ import pytest
 from qualify import codec
 from qualify.records import Measurement, Report
 from tests.gpu.bench import __main__ as bench
-from tests.gpu.bench import command, deliver, goals, profiles, repeat, samples
+from tests.gpu.bench import child, command, deliver, goals, profiles, repeat, samples
 from tests.gpu.bench.command import Ran, qualify
 from tests.gpu.bench.parts import PARTS
 from tests.gpu.bench.rows import Goal, PeerError, Row, limit, skipped
@@ -142,21 +142,40 @@ def test_what_cannot_be_asked_is_refused(words: list[str], said: str, capsys: py
     assert said in capsys.readouterr().err
 
 
+def test_the_one_that_looks_says_why_there_is_no_gpu(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one sentence, with exit code 3; where there is one, it is told whole."""
+    monkeypatch.setattr(child, "die_with_parent", lambda: None)
+    nothing = {"driver": lambda: False, "runtime": None, "pci": Path()}
+    with monkeypatch.context() as patch:
+        patch.setattr("kernels.cuda.device.find.__kwdefaults__", nothing)
+        assert child.main(["device"]) == 3
+    assert capsys.readouterr() == (
+        "",
+        "no GPU can be used: libcuda.so.1 of NVIDIA's driver was not found; run it on a machine with an NVIDIA GPU\n",
+    )
+
+    monkeypatch.setattr("kernels.cuda.device.find", lambda: (DEVICE, replace(DEVICE, index=1)))
+    assert child.main(["device"]) == 0
+    found = capsys.readouterr().out
+    monkeypatch.setattr(deliver, "FIND", script(f"print({found!r})"))
+    assert deliver.first_gpu("gpu-bench") == DEVICE
+
+
 @pytest.mark.parametrize("program", [bench.main, repeat.main, profiles.main])
 def test_without_a_gpu_the_answer_is_one_sentence(
     program: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Exit code 3, nothing on stdout."""
-    monkeypatch.setattr(
-        "kernels.cuda.device.find.__kwdefaults__", {"driver": lambda: False, "runtime": None, "pci": Path()}
-    )
+    monkeypatch.setattr(deliver, "FIND", script("raise SystemExit('no GPU can be used: none')"))
 
     assert program([]) == 3
 
     said = capsys.readouterr()
     assert said.out == ""
+    assert said.err.endswith(": no GPU can be used: none\n")
     assert said.err.count("\n") == 1
-    assert "libcuda.so.1 of NVIDIA's driver was not found; run it on a machine with an NVIDIA GPU" in said.err
 
 
 def test_all_parts_are_run_kept_and_printed(
@@ -320,10 +339,3 @@ def test_the_product_repeated_is_one_that_the_gpu_has(capability: tuple[int, int
 
     assert found[0] == product
     assert set(found) <= set(goals.VARIATION)
-
-
-def test_a_gpu_is_found_or_said_to_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first of those that CUDA shows."""
-    monkeypatch.setattr("kernels.cuda.device.find", lambda: (DEVICE, replace(DEVICE, index=1)))
-
-    assert deliver.first_gpu("gpu-bench") is DEVICE

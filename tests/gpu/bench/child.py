@@ -1,6 +1,7 @@
 """One part in a process of its own: a crash, or a GPU that answers no more, costs that part and no other.
 
-`python -m tests.gpu.bench.child PART SECONDS ROUNDS [KEY …]` prints each row as a line of JSON as soon as it is known.
+`python -m tests.gpu.bench.child PART SECONDS ROUNDS [KEY …]` prints each row as a line of JSON as soon as it is known;
+`… child device` prints which GPU it would use.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from kernels.conditions import die_with_parent
+from kernels.spec import UnsupportedError
 from tests.gpu.bench import parts, search
 from tests.gpu.bench.ground import Ground, event_clock
 from tests.gpu.bench.rows import Goal, Pair, Row, compare
 
-SEARCH = "search"
+SEARCH, DEVICE = "search", "device"
 #: of a search's seconds, what is left for measuring ours beside its best
 SEARCHING_PART = 0.8
 
@@ -62,13 +64,21 @@ def rows(
 
 
 def main(argv: list[str]) -> int:
-    """Measure one part on the first GPU."""
+    """Measure one part on the first GPU, or say which it is."""
     from kernels.cuda import device as gpus
     from kernels.cuda.products import require_torch
 
     die_with_parent()
+    try:
+        device = gpus.find()[0]
+    except UnsupportedError as error:
+        why = str(error).partition("; use --device")[0]
+        sys.stderr.write(f"{why}; run it on a machine with an NVIDIA GPU\n")
+        return 3
+    if argv == [DEVICE]:
+        sys.stdout.write(json.dumps(dataclasses.asdict(device)) + "\n")
+        return 0
     part, seconds, rounds, *keys = argv
-    device = gpus.find()[0]
     with tempfile.TemporaryDirectory(prefix="gpu-bench-") as folder:
         ground = Ground(device=device, torch_device=require_torch(device.index), clock=event_clock, folder=Path(folder))
         for row in rows(ground, part, seconds=float(seconds), rounds=int(rounds), keys=tuple(keys), now=time.monotonic):

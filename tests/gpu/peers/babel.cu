@@ -74,6 +74,7 @@ static Word wrong_in(const Arrays& on, const char* loop) {
     }
     Word wrong = 0;
     CUDA(cudaMemset(on.wrong, 0, sizeof wrong));
+    CUDA(cudaDeviceSynchronize()); // it is queued in another stream than ours, and may be under way still
     double factor = std::strcmp(loop, "copy") ? FACTOR : 0.0;
     LAUNCH(compare, on.blocks, BLOCK, on.stream, on.c, factor, on.n, on.wrong);
     CUDA(cudaStreamSynchronize(on.stream));

@@ -54,6 +54,7 @@ int main(int count, char** arguments) {
     }
     Word found[2] = {(Word)(memory + order[0] * step), 0}, walked = 0;
     CUDA(cudaMemcpy(state, found, sizeof found, cudaMemcpyHostToDevice));
+    CUDA(cudaDeviceSynchronize()); // a copy from pageable memory may return before it has arrived
     cudaStream_t stream;
     cudaEvent_t start, end;
     CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));

@@ -70,6 +70,7 @@ static void lay(Link& link) {
     for (Word i = 0; i < words; i++) link.host_source[i] = mixed(i);
     CUDA(cudaHostAlloc((void**)&link.flag, sizeof(unsigned int), cudaHostAllocMapped));
     CUDA(cudaHostGetDevicePointer((void**)&link.device_flag, (void*)link.flag, 0));
+    CUDA(cudaDeviceSynchronize());
     CUDA(cudaEventCreate(&link.start));
     for (int k = 0; k < 2; k++) {
         CUDA(cudaStreamCreateWithFlags(&link.streams[k], cudaStreamNonBlocking));
@@ -95,6 +96,7 @@ int main(int count, char** arguments) {
         if (!up && !down) return unknown(word);
         std::memset(link.host_target, 0, link.bytes);
         CUDA(cudaMemset(link.device_target, 0, link.bytes));
+        CUDA(cudaDeviceSynchronize()); // it is queued in another stream than the copies, and may be under way still
         if (warm) sample(link, up, down, warm);
         std::vector<double> all, measured;
         for (Word k = 0; k < samples; k++) {
