@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 SOURCES := gridmark.py kernels qualify scheduler server reports tests
 
-.PHONY: up test lint bench bench-market gpu-test gpu-bench gpu-bench-repeat gpu-bench-profiles gpu-bench-search clean
+.PHONY: up test lint bench bench-market bench-decisions gpu-test gpu-bench gpu-bench-repeat gpu-bench-profiles gpu-bench-search clean
 
 up: $(INSTALLED)
 	$(BIN)/gridmark up
@@ -27,6 +27,10 @@ bench: $(INSTALLED)
 # how fast the market is; writes reports/samples/bench-market.json
 bench-market: $(INSTALLED)
 	$(BIN)/python -m tests.bench.market
+
+# 10,000 simulated runs of a GPU each with and without a fault, judged by the real rules: 5 minutes
+bench-decisions: $(INSTALLED)
+	$(BIN)/python -m tests.bench.decisions
 
 # on a machine with an NVIDIA GPU, its driver and cupy (pip install 'gridmark[cuda13]'), for the comparisons nvcc too;
 # each stays below nine minutes, ends with a table, and without a GPU exits with 3 (the tests: skip) and a reason

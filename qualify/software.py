@@ -13,6 +13,7 @@ DISTRIBUTIONS = (
     "gridmark",
     "numpy",
     "numba",
+    "numba-cuda",
     "llvmlite",
     "torch",
     "psutil",
