@@ -77,7 +77,8 @@ def knee(curve: Mapping[int, float]) -> float | None:
     if len(above) < EITHER_SIDE or len(sizes) - 1 - last < EITHER_SIDE:
         return None
     part = math.log(smooth[last] / fallen) / math.log(smooth[last] / smooth[last + 1])
-    return sizes[last] * (sizes[last + 1] / sizes[last]) ** part
+    step: float = (sizes[last + 1] / sizes[last]) ** part
+    return sizes[last] * step
 
 
 def _medians(rates: Sequence[float]) -> list[float]:
