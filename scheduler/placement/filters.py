@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.market.columns import Columns, Mask, Numbers
+from scheduler.market.columns import Columns, Mask
 from scheduler.market.fields import REPORTED_MS, STALE_AFTER_MS
 from scheduler.market.query import Query
 from scheduler.records import MIB, JobSpec, Resources
@@ -36,6 +36,9 @@ FilterName = Literal[
     "price",
     "where",
 ]
+
+
+_ORDER: dict[FilterName, int] = {name: place for place, name in enumerate(get_args(FilterName))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +84,29 @@ def filters(
         Filter("offline", columns.truths("online")),
         Filter("draining", ~columns.truths("draining")),
         Filter("stale", now_ms - columns.numbers(REPORTED_MS) <= STALE_AFTER_MS),
-        Filter("executor", columns.truths(f"executor.{executor(spec)}")),
+        *_large_enough(columns, spec.resources),
+        Filter("busy", is_free(columns, spec.resources) | ~fits(columns, spec.resources)),
+        *terms_filters(columns, spec, now_ms=now_ms, price_uh=price_uh, query=query),
     ]
+    return tuple(sorted(found, key=lambda one: _ORDER[one.name]))
+
+
+def terms_filters(
+    columns: Columns, spec: JobSpec, *, now_ms: int, price_uh: NDArray[np.int64], query: Query | None
+) -> list[Filter]:
+    """Those that neither the size of the job nor the state of the market has a part in."""
+    found = [Filter("executor", columns.truths(f"executor.{executor(spec)}"))]
     if spec.region is not None:
         texts = columns.texts("region")
         wanted = spec.region.casefold()
         found.append(Filter("region", texts.holding([c for c, word in enumerate(texts.folded) if word == wanted])))
-    found.extend(_large_enough(columns, spec.resources))
-    found.append(Filter("busy", _is_free(columns, spec.resources) | ~_fits(columns, spec.resources)))
+    if spec.resources.gpu_milli:
+        found.append(Filter("gpu_sharing", columns.truths("shares_gpus")))
     if spec.max_price_uh is not None:
         found.append(Filter("price", price_uh <= spec.max_price_uh))
     if query is not None:
         found.append(Filter("where", query.mask(columns, now_ms)))
-    return tuple(found)
+    return found
 
 
 def executor(spec: JobSpec) -> str:
@@ -112,27 +125,31 @@ def asked(resources: Resources) -> dict[FilterName, tuple[str, int]]:
 
 
 def _large_enough(columns: Columns, resources: Resources) -> list[Filter]:
-    found = [Filter(name, columns.numbers(column) >= amount) for name, (column, amount) in asked(resources).items()]
-    if resources.gpu_milli:
-        found.insert(1, Filter("gpu_sharing", columns.truths("shares_gpus")))
-    return found
+    return [Filter(name, columns.numbers(column) >= amount) for name, (column, amount) in asked(resources).items()]
 
 
-def _fits(columns: Columns, resources: Resources) -> Mask:
+def fits(columns: Columns, resources: Resources) -> Mask:
+    """The nodes that are large enough."""
     return _every([columns.numbers(column) >= amount for column, amount in asked(resources).values()])
 
 
-def _is_free(columns: Columns, resources: Resources) -> Mask:
-    left: list[tuple[Numbers, int]] = [
-        (columns.numbers("cpu_milli_free"), resources.cpu_milli),
-        (columns.numbers("memory_bytes_free"), resources.memory_bytes),
-        (columns.numbers("disk_bytes_free"), resources.disk_bytes),
+def wanted_free(resources: Resources) -> list[tuple[str, int]]:
+    """The columns of what is free, and how much of each the job takes."""
+    left = [
+        ("cpu_milli_free", resources.cpu_milli),
+        ("memory_bytes_free", resources.memory_bytes),
+        ("disk_bytes_free", resources.disk_bytes),
     ]
     if resources.gpu_milli:
-        left.append((columns.numbers("gpu_milli_free_most"), resources.gpu_milli))
+        left.append(("gpu_milli_free_most", resources.gpu_milli))
     elif resources.gpus:
-        left.append((columns.numbers("gpus_free"), resources.gpus))
-    return _every([column >= amount for column, amount in left])
+        left.append(("gpus_free", resources.gpus))
+    return left
+
+
+def is_free(columns: Columns, resources: Resources) -> Mask:
+    """The nodes that have as much left."""
+    return _every([columns.numbers(column) >= amount for column, amount in wanted_free(resources)])
 
 
 def _every(masks: list[Mask]) -> Mask:

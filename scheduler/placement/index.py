@@ -15,8 +15,11 @@ import numpy as np
 from scheduler.claims import LOCALITY, is_proved
 from scheduler.lifecycle import Standing, is_live, shown
 from scheduler.market.fields import AT_MS, HIGH, LOW, PROVED_MS, REPORTED_MS, Fields
+from scheduler.placement.demand import Demand
+from scheduler.placement.leftovers import Leftovers
 from scheduler.placement.table import Live, Snapshot, Table
-from scheduler.records import Attempt, Figure, MarketNode, Resources
+from scheduler.placement.trail import Trail
+from scheduler.records import Attempt, Figure, Job, MarketNode, Resources
 
 WHOLE_GPU_MILLI = 1000
 #: figures there may be a column for; benchmarks name some dozens, and a pair of GPUs one each
@@ -70,7 +73,11 @@ class Index:
         self._attempts: dict[int, dict[int, Attempt]] = {}  #: node -> token -> live attempt
         self._units: dict[str, str] = {}  #: figure -> unit
         self._fields: Fields | None = None
-        for name in (*_INTEGERS, *FREE, "changed"):
+        self.demand = Demand()
+        self.leftovers = Leftovers()  #: what the column `leftover` counts through
+        self.trail = Trail()  #: slots of which more or less is free
+        self.terms_version = 0  #: raised when anything of a node changes but what is free
+        for name in (*_INTEGERS, *FREE, "leftover", "changed"):
             self._table.add_column(name, np.int64)
         for name in _FLOATS:
             self._table.add_column(name, np.float64, np.nan)
@@ -123,7 +130,7 @@ class Index:
         return self._slots.get(node)
 
     def changed(self, before: object | None, after: object | None) -> None:
-        """A row was added, replaced, or its addition undone; rows that are neither nodes nor attempts say nothing."""
+        """A row was added, replaced, or its addition undone; other rows than nodes, jobs and attempts say nothing."""
         match after if after is not None else before:
             case MarketNode(id=node):
                 with self._table.lock:
@@ -131,6 +138,10 @@ class Index:
             case Attempt():
                 with self._table.lock:
                     self._attempt_changed(before, after)
+            case Job(spec=spec, created_ms=created_ms) if before is None:
+                self.demand.note(spec, created_ms)
+            case Job(spec=spec, created_ms=created_ms) if after is None:
+                self.demand.forget(spec, created_ms)
             case _:
                 pass
 
@@ -152,7 +163,8 @@ class Index:
             self._set_capability(slot, before.capability if before else {}, after.capability)
         if before is None or before.capacity != after.capacity:
             self._count_free(slot, after)
-        self._stamp(slot, version)
+        if self._stamp(slot, version):
+            self.terms_version += 1
 
     def _set_plain(self, slot: int, node: MarketNode) -> None:
         for name, number in _INTEGERS.items():
@@ -165,9 +177,12 @@ class Index:
         for name, text in _TEXTS.items():
             self._table.set_text(name, slot, text(node))
 
-    def _stamp(self, slot: int, version: int) -> None:
-        if self._table.version != version:
-            self._table.set("changed", slot, self._table.version + 1)
+    def _stamp(self, slot: int, version: int) -> bool:
+        """Whether anything has changed since `version`; if so, when."""
+        if self._table.version == version:
+            return False
+        self._table.set("changed", slot, self._table.version + 1)
+        return True
 
     def _take(self, node: int) -> int:
         if self._given_up:
@@ -186,6 +201,7 @@ class Index:
         self._gpu_free[slot] = []
         self._table.clear(slot)
         self._given_up.append(slot)
+        self.terms_version += 1
 
     def _set_executors(self, slot: int, before: tuple[str, ...], after: tuple[str, ...]) -> None:
         for name in {*before, *after}:
@@ -241,7 +257,8 @@ class Index:
             slot = self._slots.get(attempt.node) if attempt else None
             if attempt is not None and slot is not None:
                 self._occupy(slot, attempt.resources, attempt.gpus, sign)
-                self._stamp(slot, version)
+                if self._stamp(slot, version):
+                    self.trail.add(slot)
 
     def _count_free(self, slot: int, node: MarketNode) -> None:
         """Everything of a node's capacity, less what its live attempts hold."""
@@ -275,3 +292,4 @@ class Index:
         self._table.set("gpus_free", slot, sum(milli >= WHOLE_GPU_MILLI for milli in free))
         self._table.set("gpu_milli_free", slot, sum(free))
         self._table.set("gpu_milli_free_most", slot, max(free, default=0))
+        self._table.set("leftover", slot, self.leftovers.code(free))

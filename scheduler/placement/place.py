@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Hashable
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -14,28 +13,25 @@ from qualify.records import Json
 from scheduler.clock import Now
 from scheduler.market.fields import Fields
 from scheduler.market.query import Query, QueryError, parse
+from scheduler.placement.decision import Decision as Decision
+from scheduler.placement.decision import Refusal
 from scheduler.placement.filters import PRICED_BY, WHOLE_MILLI, filters, share_price_uh
 from scheduler.placement.index import Index
-from scheduler.placement.policy import Candidates, Policy, Term, policies
-from scheduler.placement.refusal import Situation, reason, rejected
+from scheduler.placement.packing import Packing
+from scheduler.placement.policy import Policy, policies
+from scheduler.placement.ranking import Ranking
+from scheduler.placement.refusal import Situation, reason, reason_to_wait
 from scheduler.records import JobSpec, Resources
 
 #: a refusal is remembered while no node changes, but not longer: figures grow older, and a query may ask for that
 REFUSAL_MS = 5_000
 MAX_REMEMBERED = 4096
+#: what the rankings of all shapes may hold, about so much for each node and shape; at 100,000 nodes some 50 shapes
+RANKINGS_BYTES = 256 << 20
+BYTES_PER_NODE = 48
+LEAST_RANKINGS = 16
 #: shapes of jobs whose prices are kept, one number per node each
 MAX_PRICES = 64
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """A node for a job, or why there is none."""
-
-    node: int | None
-    gpus: tuple[int, ...] = ()  #: which of the node's
-    price_uh: int = 0  #: micro-dollars per hour of the share the job takes
-    why: Mapping[str, Json] = field(default_factory=dict)  #: the policy's terms, the runner-up, rejections per filter
-    reason: str = ""  #: of an unplaced job, one sentence: what stops it and the nearest miss
 
 
 class Placer(Protocol):
@@ -55,91 +51,92 @@ class IndexPlacer:
 
     def __init__(self, index: Index) -> None:
         self._index = index
+        self._packing = Packing(index, index.demand)
+        self._rankings: dict[Hashable, Ranking] = {}  #: by shape, the one used longest ago first
         self._fields: Fields | None = None
         self._queries: dict[str, Query] = {}  #: by text, under these fields
-        self._refused: dict[Hashable, tuple[int, Decision]] = {}  #: when, and what was said
-        self._refused_version = -1
         self._prices: dict[Resources, tuple[tuple[int, ...], NDArray[np.int64]]] = {}
 
     def place(self, spec: JobSpec, avoid: frozenset[int], now: Now) -> Decision:
-        """The best node for `spec`: those that can take it, ranked by its policy, the lowest number among equals."""
+        """The best node for `spec`: those that can take it, ranked by its policy.
+
+        Among nodes that its policy finds as good it is the one that the job packs onto best, then the lowest number:
+        a stable order keeps jobs together, chance would spread them.
+        """
         policy = policies().get(spec.policy)
         if policy is None:
             return Decision(node=None, reason=f"there is no policy {spec.policy!r}; there are {', '.join(policies())}")
-        known = self._remembered(spec, now)
-        if known is not None:
-            return known
+        ranking = self._ranking(spec, policy)
         try:
-            query = self._query(spec.where)
+            ranking.query = self._query(spec.where)
         except QueryError as error:
             return Decision(node=None, reason=f"where: {error}")
-        columns = self._index.live
-        price_uh = self._price_uh(spec.resources)
-        held = columns.truths("held") & ~columns.truths("retired")
-        masks = filters(columns, spec, now_ms=now.unix_ms, price_uh=price_uh, query=query)
-        fitting = np.logical_and.reduce([held, *(one.passes for one in masks)])
-        situation = Situation(
-            columns=columns,
-            spec=spec,
-            filters=masks,
-            held=held,
-            price_uh=price_uh,
-            query=query,
-            now_ms=now.unix_ms,
-        )
-        if not fitting.any():
-            return self._refuse(situation, now)
-        slots = np.flatnonzero(fitting)
-        kept = self._without(slots, avoid)
-        candidates = Candidates(
-            spec=spec, columns=columns, fields=self._index.fields, slots=kept, price_uh=price_uh[kept]
-        )
-        return self._choose(candidates, policy, situation, avoided=slots.size - kept.size)
+        self._packing.follow(now.unix_ms)
+        ranking.follow(now.unix_ms)
+        return self._choose(ranking, spec, avoid) if ranking.candidates else self._refuse(ranking, spec, now)
 
-    def _choose(self, candidates: Candidates, policy: Policy, situation: Situation, *, avoided: int) -> Decision:
-        terms = policy.rank(candidates)
-        ids = candidates.column("id")
-        every = np.arange(candidates.slots.size)
-        best = first(terms, ids, every)
-        others = np.delete(every, best)
+    def _choose(self, ranking: Ranking, spec: JobSpec, avoid: frozenset[int]) -> Decision:
+        choice = ranking.choose(avoid)
+        slot = choice.slot
+        ids = self._index.live.integers("id")
         why: dict[str, Json] = {
-            "policy": policy.name,
-            "terms": _told(terms, best),
-            "candidates": int(candidates.slots.size),
-            "nodes": int(np.count_nonzero(situation.held)),
-            "rejected": dict(rejected(situation)),
+            "policy": spec.policy,
+            "terms": ranking.told(slot),
+            "candidates": ranking.candidates - choice.avoided,
+            "nodes": ranking.held,
+            "rejected": dict(ranking.rejected()),
         }
-        if others.size:
-            second = first(terms, ids, others)
-            why["runner_up"] = {"node": int(ids[second]), "terms": _told(terms, second)}
-        if avoided:
-            why["avoided"] = avoided
-        slot = int(candidates.slots[best])
+        if choice.runner_up is not None:
+            why["runner_up"] = {"node": ids.item(choice.runner_up), "terms": ranking.told(choice.runner_up)}
+        if choice.avoided:
+            why["avoided"] = choice.avoided
+        resources = spec.resources
+        part_of = self._packing.gpu_milli_to_take(resources, slot) if resources.gpu_milli else WHOLE_MILLI
         return Decision(
-            node=int(ids[best]),
-            gpus=choose_gpus(self._index.gpus_free_at(slot), candidates.spec.resources),
-            price_uh=int(candidates.price_uh[best]),
+            node=ids.item(slot),
+            gpus=choose_gpus(self._index.gpus_free_at(slot), resources, part_of),
+            price_uh=ranking.price_uh_at(slot),
             why=why,
         )
 
-    def _refuse(self, situation: Situation, now: Now) -> Decision:
-        why: dict[str, Json] = {
-            "policy": situation.spec.policy,
-            "nodes": int(np.count_nonzero(situation.held)),
-            "rejected": dict(rejected(situation)),
-        }
-        decision = Decision(node=None, why=why, reason=reason(situation))
-        if len(self._refused) < MAX_REMEMBERED:
-            self._refused[_shape(situation.spec)] = (now.mono_ms, decision)
-        return decision
+    def _refuse(self, ranking: Ranking, spec: JobSpec, now: Now) -> Decision:
+        """Why it fits nowhere; said again while no node changes, so that a long queue of equals costs one look."""
+        said = ranking.refusal
+        if said is None or said.version != self._index.version or now.mono_ms - said.at_mono_ms >= REFUSAL_MS:
+            said = ranking.refusal = self._look(ranking, spec, now)
+        return said.decision
 
-    def _remembered(self, spec: JobSpec, now: Now) -> Decision | None:
-        """What was said of such a job, while nothing has changed since; a long queue of equals costs one look."""
-        if self._refused_version != self._index.version:
-            self._refused.clear()
-            self._refused_version = self._index.version
-        at_ms, decision = self._refused.get(_shape(spec), (0, None))
-        return decision if decision is not None and now.mono_ms - at_ms < REFUSAL_MS else None
+    def _look(self, ranking: Ranking, spec: JobSpec, now: Now) -> Refusal:
+        counts = ranking.rejected()
+        if suitable := ranking.suitable:
+            text = reason_to_wait(ranking.held, counts, suitable, spec)
+        else:
+            columns = self._index.live
+            price_uh = self._price_uh(spec.resources)
+            situation = Situation(
+                columns=columns,
+                spec=spec,
+                filters=filters(columns, spec, now_ms=now.unix_ms, price_uh=price_uh, query=ranking.query),
+                held=columns.truths("held") & ~columns.truths("retired"),
+                price_uh=price_uh,
+                query=ranking.query,
+                now_ms=now.unix_ms,
+            )
+            text = reason(situation)
+        why: dict[str, Json] = {"policy": spec.policy, "nodes": ranking.held, "rejected": dict(counts)}
+        return Refusal(self._index.version, now.mono_ms, Decision(node=None, why=why, reason=text))
+
+    def _ranking(self, spec: JobSpec, policy: Policy) -> Ranking:
+        """That of the shape, kept while there is room; the one used longest ago gives way."""
+        shape = _shape(spec)
+        found = self._rankings.pop(shape, None)
+        if found is None:
+            most = max(LEAST_RANKINGS, RANKINGS_BYTES // (BYTES_PER_NODE * max(self._index.live.size, 1)))
+            while len(self._rankings) >= most:
+                del self._rankings[next(iter(self._rankings))]
+            found = Ranking(spec, policy, self._index, self._packing, self._price_uh)
+        self._rankings[shape] = found
+        return found
 
     def _price_uh(self, resources: Resources) -> NDArray[np.int64]:
         """The price of the share on every node; worked out again when a price or a capacity has changed."""
@@ -165,36 +162,19 @@ class IndexPlacer:
             self._queries[text] = parse(text, fields)
         return self._queries[text]
 
-    def _without(self, slots: NDArray[np.intp], avoid: frozenset[int]) -> NDArray[np.intp]:
-        """The nodes that need not be avoided; all when there is no other."""
-        if not avoid:
-            return slots
-        kept = slots[~np.isin(self._index.live.numbers("id")[slots], list(avoid))]
-        return kept if kept.size else slots
 
+def choose_gpus(free_milli: tuple[int, ...], resources: Resources, part_of_milli: int) -> tuple[int, ...]:
+    """Which GPUs a job gets: the lowest numbers among equals.
 
-def first(terms: tuple[Term, ...], ids: NDArray[np.generic], among: NDArray[np.intp]) -> int:
-    """The best of `among`: by each term in turn, unknown last, then the lowest node number."""
-    for term in terms:
-        values = term.values[among].astype(np.float64)
-        values = np.where(np.isnan(values), np.inf, -values if term.more_is_better else values)
-        among = among[values == values.min()]
-    return int(among[np.argmin(ids[among])])
-
-
-def choose_gpus(free_milli: tuple[int, ...], resources: Resources) -> tuple[int, ...]:
-    """Whole GPUs: the lowest numbers that are free. A share: the fullest GPU that still has room (best fit)."""
+    Args:
+        free_milli: thousandths left of each.
+        part_of_milli: for a part of a GPU, what is left of the one it is to come from.
+    """
     if resources.gpu_milli:
-        room = [(free, gpu) for gpu, free in enumerate(free_milli) if free >= resources.gpu_milli]
-        return (min(room)[1],) if room else ()
+        return tuple(gpu for gpu, free in enumerate(free_milli) if free == part_of_milli)[:1]
     return tuple(gpu for gpu, free in enumerate(free_milli) if free >= WHOLE_MILLI)[: resources.gpus]
 
 
 def _shape(spec: JobSpec) -> Hashable:
-    """All of a job that a refusal depends on; which nodes it avoids does not, as it takes them for want of others."""
-    return (spec.resources, spec.image is None, spec.where, spec.region, spec.max_price_uh, spec.policy)
-
-
-def _told(terms: tuple[Term, ...], place: int) -> dict[str, Json]:
-    values = {term.name: float(term.values[place]) for term in terms}
-    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+    """All of a job that its place depends on; which nodes it avoids is asked each time."""
+    return (spec.resources, spec.image is None, spec.where, spec.region, spec.max_price_uh, spec.policy, spec.work)

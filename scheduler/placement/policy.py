@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 import scheduler.placement.policies
 from qualify.registry import load
-from scheduler.market.columns import Columns, Numbers
+from scheduler.market.columns import Columns, Mask, Numbers
 from scheduler.market.fields import Fields
 from scheduler.market.parse import read
 from scheduler.market.syntax import names
@@ -24,6 +25,8 @@ UH_PER_USD = 1_000_000
 #: shared by all jobs of a node and its figure is taken as it stands
 DIVIDED = frozenset({"matmul", "memory", "stress"})
 _CAPABILITY = "capability."
+#: what rests on a measurement is known to some per cent; within that the market, not the figure, may decide
+TOLERANCE = 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,15 @@ class Term:
     name: str  #: with its unit, as people see it: "cost_usd"
     values: Numbers  #: one per candidate
     more_is_better: bool = False
+    tolerance: float = 0.0  #: nodes that are worse by no more than this part of the value are as good
+
+    def no_worse(self, value: float) -> Mask:
+        """Where it is as good as `value`, or better."""
+        if math.isnan(value):
+            return np.ones(self.values.shape, dtype=np.bool_)
+        allowed = abs(value) * self.tolerance
+        values = self.values.astype(np.float64)
+        return values >= value - allowed if self.more_is_better else values <= value + allowed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +117,9 @@ class Policy:
 
     name: str  #: its file's
     about: str  #: one line for people
-    rank: Callable[[Candidates], tuple[Term, ...]]  #: the most important first; equals go to the lowest node number
+    #: by what, the most important first; it may depend on anything of a node but on what of it is free
+    rank: Callable[[Candidates], tuple[Term, ...]]
+    packs: bool = False  #: how well a job packs decides first, not only among nodes that are as good
 
 
 def ratio(over: float | Numbers, under: Numbers) -> Values:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,11 +65,19 @@ def rejected(situation: Situation) -> dict[str, int]:
 def reason(situation: Situation) -> str:
     """One sentence: what stops the job, and the nearest miss."""
     total = int(np.count_nonzero(situation.held))
+    return _sentence(total, rejected(situation), nearest_miss(situation), situation.spec)
+
+
+def reason_to_wait(total: int, counts: Mapping[str, int], suitable: int, spec: JobSpec) -> str:
+    """The same of a job that `suitable` nodes would take, were they free; worked out without looking at any."""
+    return _sentence(total, counts, f"{_nodes(suitable)} {_ONCE['busy']}", spec)
+
+
+def _sentence(total: int, rejected: Mapping[str, int], near: str | None, spec: JobSpec) -> str:
     if not total:
         return "there is no node on the market"
-    counts = sorted(rejected(situation).items(), key=lambda item: -item[1])
-    said = ", ".join(f"{count} {_says(name, situation.spec)}" for name, count in counts)
-    near = nearest_miss(situation)
+    counts = sorted(rejected.items(), key=lambda item: -item[1])
+    said = ", ".join(f"{count} {_says(name, spec)}" for name, count in counts)
     return f"none of {_nodes(total)} fits: {said}" + (f"; {near}" if near else "")
 
 

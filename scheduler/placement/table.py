@@ -196,6 +196,10 @@ class Live:
         """A column of numbers; all NaN when nobody has such a figure."""
         return self.table.get(column) if column in self.table else np.full(self.size, np.nan)
 
+    def integers(self, column: str) -> NDArray[np.int64]:
+        """A column of whole numbers, which there must be."""
+        return self.table.get(column)
+
     def truths(self, column: str) -> Mask:
         """A column of truths; all false when nobody has such a thing."""
         return self.table.get(column) if column in self.table else np.zeros(self.size, dtype=np.bool_)

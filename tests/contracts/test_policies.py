@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,10 +14,11 @@ import scheduler.placement.policies
 from qualify.registry import load
 from scheduler.clock import Now
 from scheduler.market.fields import Fields
-from scheduler.placement.place import IndexPlacer, first
+from scheduler.placement.place import IndexPlacer
 from scheduler.placement.policy import Candidates, Policy, policies
-from scheduler.records import Capacity, JobSpec, MarketNode, Work
-from tests.scheduler.nodes import GB, NOW_MS, UNITS, cpu_node, figures, gpu_node, job, market
+from scheduler.placement.ranking import in_order
+from scheduler.records import Capacity, JobSpec, MarketNode, Resources, Work
+from tests.scheduler.nodes import GB, NOW_MS, UNITS, attempt, cpu_node, figures, gpu_node, job, market
 
 POLICIES: dict[str, Policy] = load(scheduler.placement.policies, "POLICY")
 JOBS = {
@@ -89,12 +91,42 @@ def test_ranking_is_repeatable_and_does_not_depend_on_the_order(policy: Policy, 
         price_uh=asked.price_uh[::-1],
     )
 
-    best = [
-        int(one.column("id")[first(policy.rank(one), one.column("id"), np.arange(one.slots.size))])
-        for one in (asked, asked, turned)
-    ]
+    best = [int(one.column("id")[in_order(policy.rank(one), one.column("id"))[0]]) for one in (asked, asked, turned)]
 
     assert len(set(best)) == 1
+
+
+@every
+@each_job
+def test_its_terms_do_not_depend_on_what_is_free(policy: Policy, spec: JobSpec) -> None:
+    """They are worked out once and kept while jobs come and go; what is free decides by how well a job packs."""
+    index = market(*nodes())
+    asked = Candidates(
+        spec=spec,
+        columns=index.live,
+        fields=Fields(figures=UNITS),
+        slots=np.arange(index.live.size),
+        price_uh=index.live.integers("price_uh").copy(),
+    )
+    before = policy.rank(asked)
+    before = tuple(replace(term, values=term.values.copy()) for term in before)
+    for number in range(1, 9):
+        index.changed(None, attempt(number, number, resources=Resources(cpu_milli=number * 1000)))
+        index.changed(None, attempt(number + 8, number + 100, resources=Resources(gpus=number), gpus=(0,)))
+
+    after = policy.rank(asked)
+
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one.values, other.values)
+
+
+@every
+@each_job
+def test_a_tolerance_is_a_small_part(policy: Policy, spec: JobSpec) -> None:
+    """Packing may choose between nodes that are as good, never between good and bad ones; a price is exact."""
+    for term in policy.rank(candidates(spec)):
+        assert 0 <= term.tolerance <= 0.03
+        assert not (term.tolerance and term.name == "price_usd_per_h")
 
 
 @every

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from scheduler.placement.policy import Candidates, Policy, Term
+from scheduler.placement.policy import TOLERANCE, Candidates, Policy, Term
 
 
 def rank(candidates: Candidates) -> tuple[Term, ...]:
     """Price, then health."""
     return (
         Term("price_usd_per_h", candidates.price_usd_per_h),
-        Term("health", candidates.column("health"), more_is_better=True),
+        Term("health", candidates.column("health"), more_is_better=True, tolerance=TOLERANCE),
     )
 
 

@@ -5,7 +5,7 @@ A job that does not say how much it has to do goes where an hour's money buys th
 
 from __future__ import annotations
 
-from scheduler.placement.policy import S_PER_H, Candidates, Policy, Term, ratio
+from scheduler.placement.policy import S_PER_H, TOLERANCE, Candidates, Policy, Term, ratio
 
 
 def rank(candidates: Candidates) -> tuple[Term, ...]:
@@ -13,9 +13,9 @@ def rank(candidates: Candidates) -> tuple[Term, ...]:
     price = candidates.price_usd_per_h
     seconds = candidates.seconds
     if seconds is not None:
-        cost = Term("cost_usd", price * seconds / S_PER_H)
+        cost = Term("cost_usd", price * seconds / S_PER_H, tolerance=TOLERANCE)
     else:
-        cost = Term("price_usd_per_h_per_capability", ratio(price, candidates.capability))
+        cost = Term("price_usd_per_h_per_capability", ratio(price, candidates.capability), tolerance=TOLERANCE)
     return cost, Term("price_usd_per_h", price)
 
 

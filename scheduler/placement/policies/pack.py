@@ -1,27 +1,16 @@
-"""The node that is left with least (best fit), so that large jobs still find whole nodes."""
+"""The node that the job fragments least, so that large jobs and those that insist on a model still find theirs.
+
+How well a job packs is worked out in packing.py; between nodes on which it packs alike, the cheaper one.
+"""
 
 from __future__ import annotations
 
-from scheduler.placement.policy import Candidates, Policy, Term, Values, ratio
+from scheduler.placement.policy import Candidates, Policy, Term
 
 
 def rank(candidates: Candidates) -> tuple[Term, ...]:
-    """GPUs left over, then CPUs and memory left over; a job without GPUs so keeps off nodes that have some."""
-    resources = candidates.spec.resources
-    taken_milli = resources.gpu_milli or resources.gpus * 1000
-    gpus = (candidates.column("gpu_milli_free") - taken_milli) / 1000
-    cpus = _left(candidates, "cpu_milli", resources.cpu_milli)
-    memory = _left(candidates, "memory_bytes", resources.memory_bytes)
-    return (
-        Term("gpus_left", gpus),
-        Term("cpu_and_memory_left_ratio", (cpus + memory) / 2),
-        Term("price_usd_per_h", candidates.price_usd_per_h),
-    )
+    """Price, after the packing."""
+    return (Term("price_usd_per_h", candidates.price_usd_per_h),)
 
 
-def _left(candidates: Candidates, column: str, taken: int) -> Values:
-    """The part of a node's whole that would be free."""
-    return ratio(candidates.column(f"{column}_free") - taken, candidates.column(column))
-
-
-POLICY = Policy(name="pack", about="best fit: the least left over", rank=rank)
+POLICY = Policy(name="pack", about="the least fragmentation: large jobs still find whole nodes", rank=rank, packs=True)

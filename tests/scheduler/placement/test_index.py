@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from scheduler.book import Book, Mark
 from scheduler.lifecycle import AttemptState, Standing
 from scheduler.placement.index import MAX_FIGURES, Index
+from scheduler.placement.leftovers import NO_GPU
 from scheduler.placement.table import FIRST_PLACES, Table
 from scheduler.records import Capacity, Figure, MarketNode, Resources
 from tests.scheduler.nodes import GB, NOW_MS, attempt, cpu_node, figure, figures, gpu_node, market
@@ -320,7 +321,10 @@ class Following(RuleBasedStateMachine):
             assert there is not None
             assert self.index.gpus_free_at(here) == fresh.gpus_free_at(there)
             assert self.index.nodes_at([here]) == fresh.nodes_at([there])
-            for name in set(ours.table.names) - {"changed"}:
+            free = sorted(max(milli, 0) for milli in self.index.gpus_free_at(here))
+            left = self.index.leftovers.milli[ours.integers("leftover")[here]]
+            assert left[left != NO_GPU].tolist() == free
+            for name in set(ours.table.names) - {"changed", "leftover"}:
                 if name in ("name", "model", "gpu", "kind", "region", "state"):
                     mine, other = ours.texts(name), theirs.texts(name)
                     assert mine.values[mine.codes[here]] == other.values[other.codes[there]]

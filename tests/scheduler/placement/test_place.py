@@ -98,21 +98,29 @@ def test_what_others_hold_is_not_to_be_had(held: Resources, wanted: Resources, f
 
 
 @pytest.mark.parametrize(
-    ("free_milli", "resources", "gpus"),
+    ("free_milli", "resources", "part_of_milli", "gpus"),
     [
-        ((1000, 0, 1000, 1000), Resources(gpus=2), (0, 2)),
-        ((700, 1000), Resources(gpus=1), (1,)),
-        ((1000, 300, 500, 400), Resources(gpu_milli=400), (3,)),
-        ((1000, 300, 1000), Resources(gpu_milli=400), (0,)),
-        ((300, 300), Resources(gpu_milli=300), (0,)),
-        ((1000,), Resources(), ()),
+        ((1000, 0, 1000, 1000), Resources(gpus=2), 1000, (0, 2)),
+        ((700, 1000), Resources(gpus=1), 1000, (1,)),
+        ((1000, 300, 500, 400), Resources(gpu_milli=400), 500, (2,)),
+        ((1000, 300, 1000), Resources(gpu_milli=400), 1000, (0,)),
+        ((1000,), Resources(), 1000, ()),
     ],
 )
-def test_whole_gpus_from_below_and_shares_where_they_fit_best(
-    free_milli: tuple[int, ...], resources: Resources, gpus: tuple[int, ...]
+def test_the_lowest_numbers_among_equal_gpus(
+    free_milli: tuple[int, ...], resources: Resources, part_of_milli: int, gpus: tuple[int, ...]
 ) -> None:
-    """A share goes to the fullest GPU with room, so that whole ones stay whole."""
-    assert choose_gpus(free_milli, resources) == gpus
+    """Whole ones that are free; a share comes from one with as much left as it was worked out for."""
+    assert choose_gpus(free_milli, resources, part_of_milli) == gpus
+
+
+def test_a_share_comes_from_the_fullest_gpu_with_room() -> None:
+    """While nobody knows what jobs will come: whole GPUs stay whole."""
+    index = market(gpu_node(1, shares_gpus=True))
+    for token, gpu, milli in ((1, 1, 700), (2, 2, 500), (3, 3, 600)):
+        index.changed(None, attempt(token, 1, resources=Resources(gpu_milli=milli), gpus=(gpu,)))
+
+    assert place(index, job(image="x", resources={"gpu_milli": 400})).gpus == (3,)
 
 
 PAIR = Capacity(gpu_milli=(1000, 1000), cpu_milli=64_000, memory_bytes=512 * GB, disk_bytes=1000 * GB)
@@ -184,6 +192,10 @@ def test_a_price_that_was_raised_counts_at_once() -> None:
     assert prices == [100_000, 200_000, 50_000, 100]
 
 
+#: of a job of one CPU on ten where nobody knows what is usual: even, less nine tenths of a point for what is left
+PACKED = pytest.approx(49.1, abs=1e-5)
+
+
 def test_the_decision_says_why_this_node() -> None:
     """Its terms, the next best, and what kept the others out; all of it can be written as JSON."""
     index = market(cpu_node(3), cpu_node(1, price_uh=2 * USD_UH), gpu_node(2), cpu_node(4, online=False))
@@ -193,11 +205,11 @@ def test_the_decision_says_why_this_node() -> None:
     assert (decision.node, decision.price_uh) == (3, 100_000)
     assert json.loads(json.dumps(decision.why)) == {
         "policy": "cheapest",
-        "terms": {"price_usd_per_h": 0.1, "health": 0.9},
+        "terms": {"price_usd_per_h": 0.1, "health": 0.9, "packing": PACKED},
         "candidates": 2,
         "nodes": 4,
         "rejected": {"offline": 1, "executor": 1},
-        "runner_up": {"node": 1, "terms": {"price_usd_per_h": 0.2, "health": 0.9}},
+        "runner_up": {"node": 1, "terms": {"price_usd_per_h": 0.2, "health": 0.9, "packing": PACKED}},
     }
 
 
@@ -349,14 +361,15 @@ def test_work_is_counted_at_the_measured_rate_of_the_share() -> None:
     decision = place(index, job(work=work))
 
     assert decision.node == 1
-    assert decision.why["terms"] == {"cost_usd": pytest.approx(0.1), "price_usd_per_h": 0.1}
+    assert decision.why["terms"] == {"cost_usd": pytest.approx(0.1), "price_usd_per_h": 0.1, "packing": PACKED}
     assert decision.why["runner_up"] == {
         "node": 2,
-        "terms": {"cost_usd": pytest.approx(0.2), "price_usd_per_h": 0.05},
+        "terms": {"cost_usd": pytest.approx(0.2), "price_usd_per_h": 0.05, "packing": PACKED},
     }
     assert place(index, job(work=work, policy="fastest")).why["terms"] == {
         "finish_s": pytest.approx(3600),
         "price_usd_per_h": 0.1,
+        "packing": PACKED,
     }
     assert place(index, job(work=work, policy="cheapest")).node == 2
 

@@ -8,7 +8,7 @@ import pytest
 
 from scheduler.clock import Now
 from scheduler.placement.place import Decision, IndexPlacer
-from scheduler.records import Capacity, Figure, MarketNode, Resources, Work
+from scheduler.records import Capacity, Figure, Job, MarketNode, Resources, Work
 from tests.scheduler.nodes import GB, NOW_MS, USD_UH, attempt, cpu_node, figure, figures, gpu_node, job, market
 
 
@@ -41,7 +41,11 @@ def test_half_a_gpu_is_half_as_fast() -> None:
 
     decision = decide("finish_cheapest", gpu_node(1, shares_gpus=True), resources=resources, work=work)
 
-    assert terms(decision) == {"cost_usd": pytest.approx(1.25), "price_usd_per_h": 1.25}
+    assert terms(decision) == {
+        "cost_usd": pytest.approx(1.25),
+        "price_usd_per_h": 1.25,
+        "packing": pytest.approx(50 - 63 / 64, abs=1e-5),
+    }
 
 
 def test_a_job_without_gpus_gets_nothing_of_their_speed() -> None:
@@ -51,7 +55,10 @@ def test_a_job_without_gpus_gets_nothing_of_their_speed() -> None:
     decision = decide("fastest", gpu_node(1), cpu_node(2, price_uh=50 * USD_UH), work=work)
 
     assert decision.node == 2
-    assert decision.why["runner_up"] == {"node": 1, "terms": {"finish_s": None, "price_usd_per_h": 0.3125}}
+    assert decision.why["runner_up"] == {
+        "node": 1,
+        "terms": {"finish_s": None, "price_usd_per_h": 0.3125, "packing": pytest.approx(49, abs=1e-5)},
+    }
 
 
 def test_a_disk_is_not_divided_by_cpus() -> None:
@@ -105,13 +112,22 @@ def test_a_node_that_lacks_a_named_profile_comes_last() -> None:
     assert decide("fastest", half, whole, where=where).node == 2
 
 
-def test_pack_takes_the_node_that_is_left_with_fewest_gpus() -> None:
-    """A node of two before one of eight, though it costs more and has more CPUs left."""
-    small = Capacity(gpu_milli=(1000,) * 2, cpu_milli=640_000, memory_bytes=5000 * GB, disk_bytes=1000 * GB)
-    nodes = (gpu_node(1), gpu_node(2, capacity=small, price_uh=900 * USD_UH))
+ONE_OR_ALL = ({"gpus": 1}, {"gpus": 8})
 
-    assert decide("pack", *nodes, resources={"gpus": 1}).node == 2
-    assert decide("pack", *nodes, resources={"gpus": 3}).node == 1
+
+def test_pack_leaves_whole_nodes_to_the_jobs_that_want_them() -> None:
+    """Where jobs of eight GPUs are usual, one GPU is taken from the node of two, though it costs more."""
+    small = Capacity(gpu_milli=(1000,) * 2, cpu_milli=640_000, memory_bytes=5000 * GB, disk_bytes=1000 * GB)
+    index = market(gpu_node(1), gpu_node(2, capacity=small, price_uh=900 * USD_UH))
+    for number in range(2):
+        index.changed(
+            None, Job(id=number, owner=1, idempotency_key=f"{number}", spec=job(image="x", resources=ONE_OR_ALL[number]))
+        )
+    placer = IndexPlacer(index)
+    now = Now(mono_ms=0, unix_ms=NOW_MS)
+
+    assert placer.place(job(image="x", policy="pack", resources={"gpus": 1}), frozenset(), now).node == 2
+    assert placer.place(job(image="x", policy="pack", resources={"gpus": 3}), frozenset(), now).node == 1
 
 
 def test_pack_keeps_jobs_without_gpus_off_nodes_that_have_some() -> None:

@@ -1,0 +1,184 @@
+"""How well a job packs onto each node: fragmentation, then the scarcity of its GPUs, then how little is left.
+
+One number per node, in millionths of a point, the more the better:
+
+- whole points of fragmentation gradient (fgd.py), so that near-equals tie;
+- less the scarcity price: one point where fewer GPUs are free of a kind of nodes than the demand insists on. A job that
+  would do with any GPU then leaves those alone that others cannot do without, but while there are enough it need not;
+- less the larger of the parts of CPUs and GPUs that would be left. It is below one point and decides between equals:
+  the node that is nearest to full in its larger part, each by its own size. A node is full when either runs out, so
+  neither is run down before the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.market.columns import Mask
+from scheduler.market.query import QueryError, parse
+from scheduler.placement.demand import Demand, Mix, Terms
+from scheduler.placement.fgd import WHOLE_MILLI, Ask, Fragments, Places
+from scheduler.placement.filters import share_price_uh, terms_filters
+from scheduler.placement.leftovers import Rows
+from scheduler.records import JobSpec, Resources
+
+if TYPE_CHECKING:
+    from scheduler.placement.index import Index
+
+MICRO = 1_000_000
+#: the smallest step of the fragmentation score, so that the price decides between near-equals and nothing else
+SCARCITY_POINTS = 1
+#: no packing is below
+LEAST = -MICRO * (SCARCITY_POINTS + 1)
+
+
+class Packing:
+    """Follows the index and its demand; for the book's thread only."""
+
+    def __init__(self, index: Index, demand: Demand) -> None:
+        self._index, self._demand = index, demand
+        self._terms_version = -1
+        self._kinds: Rows = np.zeros(0, dtype=np.int64)
+        self._free_milli: Rows = np.zeros(0, dtype=np.int64)  #: by slot, as counted in `_left`
+        self._counted: Mask = np.zeros(0, dtype=np.bool_)
+        self._left: list[int] = []  #: by kind: thousandths of GPUs free
+        self._insisted: list[float] = []  #: by kind: thousandths of GPUs that the demand insists on
+        self._scarce: list[bool] = []
+        self._prices: Rows = np.zeros(0, dtype=np.int64)  #: by kind, millionths of a point
+        self._seen = 0
+        self._patterns: tuple[int, ...] = ()
+        self._mix: Mix | None = None
+        self._fragments = Fragments((), (), index.leftovers)
+        self.version = 0  #: raised when scores change that no change of a node's free capacity explains
+
+    def follow(self, now_ms: int) -> None:
+        """Bring the mix, the kinds of nodes and their scarcity up to date."""
+        drawn_up = self._demand.refresh()
+        trail = self._index.trail
+        if drawn_up or self._terms_version != self._index.terms_version:
+            self._terms_version = self._index.terms_version
+            self._sort_by_kind(now_ms)
+        elif self._seen != trail.end:
+            changed = trail.since(self._seen)
+            if changed is None:
+                self._count_all()
+            else:
+                self._count(changed)
+        self._seen = trail.end
+
+    def _sort_by_kind(self, now_ms: int) -> None:
+        mix = self._demand.mix
+        columns = self._index.live
+        patterns = np.zeros(columns.size, dtype=np.int64)
+        for bit, terms in enumerate(mix.terms):
+            patterns |= self._fulfil(terms, now_ms).astype(np.int64) << bit
+        found, kinds = np.unique(patterns, return_inverse=True)
+        told = tuple(found.tolist())
+        if mix is not self._mix or told != self._patterns:
+            self._fragments = Fragments(mix.typical, told, self._index.leftovers)
+            self.version += 1
+        elif not np.array_equal(kinds, self._kinds):
+            self.version += 1
+        self._kinds, self._patterns, self._mix = kinds.astype(np.int64), told, mix
+        self._insisted = self._demanded(mix, patterns)
+        self._count_all()
+
+    def _count_all(self) -> None:
+        columns = self._index.live
+        self._counted = columns.truths("held") & ~columns.truths("retired")
+        self._free_milli = columns.integers("gpu_milli_free") * self._counted
+        left = np.bincount(self._kinds, self._free_milli, minlength=len(self._patterns))
+        self._left = [int(milli) for milli in left]
+        self._price(range(len(self._left)))
+
+    def _count(self, changed: list[int]) -> None:
+        free = self._index.live.integers("gpu_milli_free")
+        touched = set()
+        for slot in changed:
+            more = free.item(slot) - self._free_milli.item(slot)
+            if more and self._counted[slot]:
+                kind = self._kinds.item(slot)
+                self._free_milli[slot] += more
+                self._left[kind] += more
+                touched.add(kind)
+        self._price(touched)
+
+    def _price(self, kinds: Iterable[int]) -> None:
+        if len(self._scarce) != len(self._left):
+            self._scarce = [False] * len(self._left)
+        was = list(self._scarce)
+        for kind in kinds:
+            self._scarce[kind] = self._left[kind] < self._insisted[kind]
+        if was != self._scarce or self._prices.size != len(was):
+            self._prices = np.array(self._scarce, dtype=np.int64) * (SCARCITY_POINTS * MICRO)
+            self.version += 1
+
+    def scores(self, resources: Resources, slots: NDArray[np.intp]) -> Rows:
+        """Of nodes that the job fits on, millionths of a point; for others the numbers mean nothing.
+
+        `follow` must have been called since the index last changed but for attempts that came and went.
+        """
+        ask = Ask.of(resources)
+        live = self._index.live
+        places = self._places(slots)
+        score = self._fragments.points(ask, places) * MICRO
+        cpus = live.integers("cpu_milli")[slots]
+        left = (places.cpu_milli_free - ask.cpu_milli) / np.maximum(cpus, 1)
+        if ask.gpus:
+            score -= self._prices[places.kind]
+        gpus = live.integers("gpus")[slots] * WHOLE_MILLI
+        gpus_left = live.integers("gpu_milli_free")[slots] - ask.gpus * ask.each_milli
+        left = np.maximum(left, gpus_left / np.maximum(gpus, 1))
+        found: Rows = score - (np.clip(left, 0.0, 1.0) * (MICRO - 1)).astype(np.int64)
+        return found
+
+    def gpu_milli_to_take(self, resources: Resources, slot: int) -> int:
+        """For a part of a GPU: what is left of the GPU of that node it should come from."""
+        return self._fragments.gpu_milli_to_take(Ask.of(resources), self._places(np.array([slot])))
+
+    def _places(self, slots: NDArray[np.intp]) -> Places:
+        live = self._index.live
+        return Places(live.integers("leftover")[slots], self._kinds[slots], live.integers("cpu_milli_free")[slots])
+
+    def _fulfil(self, terms: Terms, now_ms: int) -> Mask:
+        """The nodes that such jobs will have."""
+        columns = self._index.live
+        nobody = np.zeros(columns.size, dtype=np.bool_)
+        try:
+            query = parse(terms.where, self._index.fields) if terms.where else None
+        except QueryError:
+            return nobody
+        resources = terms.priced or Resources(gpu_milli=int(terms.share))
+        spec = JobSpec(
+            name="",
+            command=(),
+            image=None if terms.process else "any",
+            region=terms.region,
+            max_price_uh=terms.max_price_uh,
+            resources=resources,
+        )
+        price_uh = share_price_uh(columns, resources) if terms.priced else np.zeros(columns.size, dtype=np.int64)
+        passes = [one.passes for one in terms_filters(columns, spec, now_ms=now_ms, price_uh=price_uh, query=query)]
+        held = columns.truths("held") & ~columns.truths("retired")
+        found: Mask = np.logical_and.reduce([held, *passes])
+        return found
+
+    def _demanded(self, mix: Mix, patterns: Rows) -> list[float]:
+        """By kind, thousandths of GPUs: the demand that insists on some nodes, spread over their GPUs.
+
+        As if jobs asked for all the GPUs there are: a window tells the proportions of the demand, not its height.
+        """
+        columns = self._index.live
+        milli = columns.integers("gpus") * WHOLE_MILLI * (columns.truths("held") & ~columns.truths("retired"))
+        every = int(milli.sum())
+        insisted = np.zeros(patterns.size)
+        for bit, part in enumerate(mix.gpu_parts):
+            theirs = (patterns >> bit & 1) * milli
+            whole = int(theirs.sum())
+            if 0 < whole < every:  # who takes any GPU insists on nothing
+                insisted += theirs * (part * every / whole)
+        return [float(milli) for milli in np.bincount(self._kinds, insisted, minlength=len(self._patterns))]

@@ -1,0 +1,233 @@
+"""All nodes as one shape of jobs sees them: who can take it and in which order, kept up to date change by change.
+
+Every node is scored, and none twice for nothing: when more or less is free on a node only that node is looked at
+again. Whatever else changes (terms, figures, the usual mix of jobs) is looked at for all of them at once, with numpy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qualify.records import Json
+from scheduler.market.columns import Mask
+from scheduler.market.fields import AT_MS, REPORTED_MS, STALE_AFTER_MS
+from scheduler.market.query import Query
+from scheduler.placement.decision import Refusal
+from scheduler.placement.filters import FilterName, filters, fits, wanted_free
+from scheduler.placement.index import Index
+from scheduler.placement.packing import LEAST, MICRO, Packing
+from scheduler.placement.peaks import OUT, Peaks
+from scheduler.placement.policy import Candidates, Policy, Term
+from scheduler.records import JobSpec, Resources
+
+Slots = NDArray[np.intp]
+#: ranks of nodes are told apart by so many bits, below those of the packing
+RANK_BITS = 32
+MOST_RANK = (1 << RANK_BITS) - 1
+#: more changes than this part of the nodes are not looked at one by one
+MANY = 0.25
+
+
+#: the price of a share on every node, per hour
+Prices = Callable[[Resources], NDArray[np.int64]]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The best node for a job of the shape, and the next."""
+
+    slot: int
+    runner_up: int | None
+    avoided: int  #: nodes that could have taken it, had they not been to be avoided
+
+
+class Ranking:
+    """For one shape; for the book's thread only."""
+
+    def __init__(self, spec: JobSpec, policy: Policy, index: Index, packing: Packing, prices: Prices) -> None:
+        """Nothing is looked at before `follow`."""
+        self._spec, self._policy, self._index, self._packing, self._prices = spec, policy, index, packing, prices
+        self.query: Query | None = None  #: the job's; to be set before `follow`
+        self.refusal: Refusal | None = None  #: what was last said to a job that fits nowhere
+        self.terms: tuple[Term, ...] = ()  #: of every node; NaN where the job cannot go
+        self._wanted = wanted_free(spec.resources)
+        self._until_ms = self._from_ms = -1
+        self._terms_version = self._packing_version = -1
+        self._seen = 0
+        self.candidates = 0
+        self._equals: dict[tuple[float, ...], Slots] = {}
+
+    @property
+    def suitable(self) -> int:
+        """Nodes that could take the job if they were free."""
+        return int(np.count_nonzero(self._suitable))
+
+    def follow(self, now_ms: int) -> None:
+        """Bring everything up to date."""
+        index = self._index
+        if self._terms_version != index.terms_version or not self._from_ms <= now_ms <= self._until_ms:
+            self._judge_all(now_ms)
+        elif self._packing_version != self._packing.version:
+            self._place_all()
+        elif self._seen != index.trail.end:
+            changed = index.trail.since(self._seen)
+            if changed is None or len(changed) > MANY * index.live.size:
+                self._place_all()
+            else:
+                self._place_some(np.array(changed))
+        self._seen, self._terms_version = index.trail.end, index.terms_version
+        self._packing_version = self._packing.version
+
+    def rejected(self) -> dict[str, int]:
+        """How many nodes each filter rejects, whatever the others say; those that reject none are left out."""
+        return {name: count for name, count in self._counts.items() if count}
+
+    def choose(self, avoid: frozenset[int]) -> Choice:
+        """The best of the candidates, of which there must be one; one to avoid only when there is no other."""
+        slots = [slot for node in avoid if (slot := self._index.slot_of(node)) is not None and self._fitting[slot]]
+        if not slots or len(slots) == self.candidates:
+            return Choice(*self._best(), avoided=0)
+        places = np.array(slots)
+        kept = [(peaks, peaks.values[places]) for peaks in (self._packs, self._ranks)]
+        for peaks, _ in kept:
+            peaks.put(places, np.full(places.size, OUT))
+        found = self._best()
+        for peaks, values in kept:
+            peaks.put(places, values)
+        return Choice(*found, avoided=len(slots))
+
+    def told(self, slot: int) -> dict[str, Json]:
+        """By what a candidate is ranked; None is unknown."""
+        packing: dict[str, Json] = {"packing": ((self._packs.values.item(slot) >> RANK_BITS) + LEAST) / MICRO}
+        terms: dict[str, Json] = {
+            term.name: value if math.isfinite(value := term.values.item(slot)) else None for term in self.terms
+        }
+        return packing | terms if self._policy.packs else terms | packing
+
+    def price_uh_at(self, slot: int) -> int:
+        """Of the share the job would take there, per hour."""
+        return int(self._price_uh[slot])
+
+    def _judge_all(self, now_ms: int) -> None:
+        """Everything that does not depend on what is free, then the rest."""
+        columns, spec = self._index.live, self._spec
+        self._price_uh = self._prices(spec.resources)
+        held = columns.truths("held") & ~columns.truths("retired")
+        masks = filters(columns, spec, now_ms=now_ms, price_uh=self._price_uh, query=self.query)
+        self.held = int(np.count_nonzero(held))
+        self._counts: dict[FilterName, int] = {
+            one.name: int(np.count_nonzero(held & ~one.passes)) for one in masks if one.name != "busy"
+        }
+        self._counts["busy"] = 0  # counted with what is free
+        self._suitable: Mask = np.logical_and.reduce([held, *(one.passes for one in masks if one.name != "busy")])
+        self._large: Mask = held & fits(columns, spec.resources)
+        self._from_ms, self._until_ms = self._valid(now_ms)
+        self._rank(np.flatnonzero(self._suitable))
+        self._place_all()
+
+    def _valid(self, now_ms: int) -> tuple[int, int]:
+        """From when to when these filters say the same: until the next report is too old; an age changes at once."""
+        if self.query is not None and any(name.endswith((AT_MS, REPORTED_MS)) for name in self.query.columns):
+            return now_ms, now_ms
+        reported = self._index.live.numbers(REPORTED_MS)[self._suitable]
+        return now_ms, int(reported.min()) + STALE_AFTER_MS if reported.size else now_ms
+
+    def _rank(self, slots: Slots) -> None:
+        """Order the suitable nodes by the policy's terms, then by number."""
+        columns = self._index.live
+        candidates = Candidates(
+            spec=self._spec,
+            columns=columns,
+            fields=self._index.fields,
+            slots=slots,
+            price_uh=self._price_uh[slots],
+        )
+        terms = self._policy.rank(candidates)
+        order = in_order(terms, columns.numbers("id")[slots])
+        self._rank_of = np.zeros(columns.size, dtype=np.int64)
+        self._rank_of[slots[order]] = MOST_RANK - np.arange(slots.size)
+        self.terms = tuple(_everywhere(term, slots, columns.size) for term in terms)
+        self._equals.clear()
+
+    def _place_all(self) -> None:
+        columns = self._index.live
+        free = np.logical_and.reduce([columns.numbers(name) >= amount for name, amount in self._wanted])
+        self._busy: Mask = self._large & ~free
+        self._counts["busy"] = int(np.count_nonzero(self._busy))
+        self._fitting: Mask = self._suitable & free
+        slots = np.flatnonzero(self._fitting)
+        self.candidates = slots.size
+        packs = np.full(columns.size, OUT, dtype=np.int64)
+        packs[slots] = self._packed(slots)
+        self._packs = Peaks(packs)
+        self._ranks = Peaks(np.where(self._fitting, self._rank_of, OUT))
+
+    def _place_some(self, slots: Slots) -> None:
+        columns = self._index.live
+        free = np.ones(slots.size, dtype=np.bool_)
+        for name, amount in self._wanted:
+            free &= columns.numbers(name)[slots] >= amount
+        busy, fitting = self._large[slots] & ~free, self._suitable[slots] & free
+        self._counts["busy"] += int(np.count_nonzero(busy)) - int(np.count_nonzero(self._busy[slots]))
+        self.candidates += int(np.count_nonzero(fitting)) - int(np.count_nonzero(self._fitting[slots]))
+        self._busy[slots], self._fitting[slots] = busy, fitting
+        self._packs.put(slots, np.where(fitting, self._packed(slots), OUT))
+        self._ranks.put(slots, np.where(fitting, self._rank_of[slots], OUT))
+
+    def _packed(self, slots: Slots) -> NDArray[np.int64]:
+        """The packing above, the policy's rank below."""
+        packed = self._packing.scores(self._spec.resources, slots) - LEAST
+        found: NDArray[np.int64] = (packed << RANK_BITS) + self._rank_of[slots]
+        return found
+
+    def _best(self) -> tuple[int, int | None]:
+        if self._policy.packs:
+            first = self._packs.first()
+            return _certain(first), self._packs.second(_certain(first))
+        champion = _certain(self._ranks.first())
+        equals = self._equal_to(champion)
+        packed = self._packs.values[equals]
+        best = int(packed.argmax())
+        slot = int(equals[best])
+        packed[best] = OUT
+        second = int(packed.argmax())
+        if packed[second] != OUT:
+            return slot, int(equals[second])
+        return slot, self._ranks.second(slot)
+
+    def _equal_to(self, champion: int) -> Slots:
+        """Suitable nodes that are worse in no term than the champion, by more than the term tolerates."""
+        values = tuple(float(term.values[champion]) for term in self.terms)
+        found = self._equals.get(values)
+        if found is None:
+            alike = self._suitable.copy()
+            for term, value in zip(self.terms, values, strict=True):
+                alike &= term.no_worse(value)
+            found = self._equals[values] = np.flatnonzero(alike)
+        return found
+
+
+def in_order(terms: tuple[Term, ...], ids: NDArray[np.generic]) -> Slots:
+    """Places from best to worst: by each term in turn, unknown last, then the lowest node number."""
+    keys = [ids]
+    for term in reversed(terms):
+        values = term.values.astype(np.float64)
+        keys.append(np.where(np.isnan(values), np.inf, -values if term.more_is_better else values))
+    return np.lexsort(keys)
+
+
+def _everywhere(term: Term, slots: Slots, size: int) -> Term:
+    values = np.full(size, np.nan)
+    values[slots] = term.values
+    return Term(term.name, values, more_is_better=term.more_is_better, tolerance=term.tolerance)
+
+
+def _certain(slot: int | None) -> int:
+    if slot is None:
+        raise ValueError("a choice was asked for where there is no candidate")
+    return slot

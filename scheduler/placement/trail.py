@@ -1,0 +1,30 @@
+"""Which places changed, in order, for readers that come by now and then and want to know what is new to them."""
+
+from __future__ import annotations
+
+#: changes that are kept; who comes later than that has to look at every place
+MOST_KEPT = 1 << 16
+
+
+class Trail:
+    """A log of places that forgets its older part."""
+
+    def __init__(self) -> None:
+        self._places: list[int] = []
+        self._forgotten = 0
+        self.end = 0  #: changes there have been
+
+    def add(self, place: int) -> None:
+        """One more change."""
+        if len(self._places) >= MOST_KEPT:
+            self._forgotten += MOST_KEPT // 2
+            del self._places[: MOST_KEPT // 2]
+        self._places.append(place)
+        self.end += 1
+
+    def since(self, end: int) -> list[int] | None:
+        """The places changed since `end` was what it says, each once, in order; None when that is forgotten."""
+        if end < self._forgotten:
+            return None
+        places = self._places[end - self._forgotten :]
+        return places if len(places) < 2 else sorted(set(places))
