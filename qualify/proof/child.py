@@ -4,6 +4,8 @@
     {"salt": "…"}                              ->  {"epoch": 0, "roots": {"0": ["…"]}}
     {"open": {"0": [[segment, unit, commit]]}} ->  {"openings": {"0": [{…}]}}
 
+Another challenge may follow, which gives back what the one before held.
+
 What cannot be done is answered with {"error": "a sentence"}, after which the process ends with exit 1. Whoever wants
 it to stop closes its input or kills it: it holds nothing but a device.
 """
@@ -35,7 +37,7 @@ OpenEngine = Callable[[DeviceKind, int], Engine]
 
 @dataclass
 class Session:
-    """One challenge from its first line to the end of the input."""
+    """Challenges one after another, from the first line to the end of the input."""
 
     open_engine: OpenEngine
     now: Callable[[], float]
@@ -70,8 +72,7 @@ class Session:
             self.prover = None
 
     def _begin(self, data: dict[str, object]) -> dict[str, Json]:
-        if self.prover is not None:
-            raise ProtocolError("a process runs one challenge")
+        self.close()
         kind = cast("DeviceKind", strict.one_of(data["device_kind"], ("cpu", "cuda"), "device_kind"))
         self.challenge = challenges.from_json(data["challenge"])
         engines = [self.open_engine(kind, device.index) for device in self.challenge.devices]

@@ -19,11 +19,10 @@ from qualify.proof.messages import (
     EpochRequest,
     NextEpoch,
     Openings,
-    Place,
     Places,
 )
 from qualify.proof.strict import ProtocolError
-from qualify.proof.transcript import Epoch, Transcript
+from qualify.proof.transcript import DRAW_BYTES, Epoch, Transcript, check_places, drawn
 
 #: a run that is still short of its least segments after so many times its target is cut: the node is too slow
 PATIENCE = 4
@@ -55,7 +54,8 @@ class Referee:
         self._started_ns = 0
         self._epochs: list[Epoch] = []
         self._segments = dict.fromkeys(challenge.indices, 0)
-        self._asked: dict[int, tuple[Place, ...]] = {}
+        self._draw = b""
+        self._asked: Places = {}
 
     @property
     def state(self) -> State:
@@ -96,7 +96,8 @@ class Referee:
         )
         if self._enough(received_ns):
             self._state = "asked"
-            self._asked = {device: self._draw(ran) for device, ran in self._segments.items()}
+            self._draw = self._random_bytes(DRAW_BYTES)
+            self._asked = drawn(self.challenge, self._epochs, self._draw)
             return Ask(self._asked)
         return self._release(Now(received_ns, now.unix_ms))
 
@@ -108,14 +109,13 @@ class Referee:
         """
         self._expect("asked", now)
         self._state = "burned"
-        for device, places in self._asked.items():
-            opened = request.openings.get(device, ())
-            if tuple((one.segment, one.unit, one.commit) for one in opened) != places:
-                raise ProtocolError(f"openings.{device}: expected the places that were asked, in that order")
-        if len(request.openings) != len(self._asked):
-            raise ProtocolError("openings: devices that were not asked")
+        check_places(self._asked, request.openings)
         transcript = Transcript(
-            challenge=self.challenge, epochs=tuple(self._epochs), asked=self._asked, openings=request.openings
+            challenge=self.challenge,
+            epochs=tuple(self._epochs),
+            draw=self._draw,
+            asked=self._asked,
+            openings=request.openings,
         )
         self._state = "done"
         return transcript
@@ -163,14 +163,3 @@ class Referee:
             or min(ran) == challenge.most_segments
             or len(self._epochs) == MOST_EPOCHS
         )
-
-    def _draw(self, segments: int) -> tuple[Place, ...]:
-        """Places drawn alike from all of a device's, one after another: a part f of them wrong is missed (1-f)^k."""
-        params = self.challenge.params
-        drawn = []
-        for _ in range(self.challenge.samples):
-            # 128 bits over fewer than 2^41 places: no place is likelier than another by more than 2^-87
-            number = int.from_bytes(self._random_bytes(16), "little") % (segments * params.leaves)
-            segment, leaf = divmod(number, params.leaves)
-            drawn.append((segment, *divmod(leaf, params.commits)))
-        return tuple(drawn)

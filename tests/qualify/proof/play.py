@@ -5,10 +5,13 @@ from __future__ import annotations
 import functools
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from kernels.chain.engine import Engine, open_engine
+from kernels.chain import derive, merkle
+from kernels.chain.arithmetic import replay
+from kernels.chain.engine import Engine, Opening, open_engine
 from kernels.chain.params import Params
+from kernels.chain.tiles import Tiles
 from qualify.proof import messages
 from qualify.proof.challenge import Challenge, Device
 from qualify.proof.prover import Prover
@@ -62,7 +65,6 @@ class FakeClock:
     mono_ns: int = 5_000_000_000
     segment_ns: int = 250_000_000
     unix_ms: int = 2_000
-    log: list[str] = field(default_factory=list)
 
     def now(self) -> Now:
         return Now(self.mono_ns, self.unix_ms)
@@ -116,3 +118,63 @@ def play(
 def good(kind: str) -> Transcript:
     """An honest transcript of one device."""
     return play(challenge_of(KINDS[kind]))
+
+
+Spoil = Callable[[int, int, int, bytes], bytes | None]
+
+
+class Ledger:
+    """An engine that keeps every state, and may commit to others than it computed.
+
+    `spoil(segment, unit, commit, state)` gives the state to go on with instead, or None.
+    """
+
+    def __init__(self, spoil: Spoil = lambda segment, unit, commit, state: None) -> None:
+        self._spoil = spoil
+        self.kept: dict[tuple[int, int, int], bytes] = {}
+        self._trees: list[merkle.Tree] = []
+
+    def prepare(self, params: Params, *, seed: bytes, challenge: bytes, device: int) -> None:
+        self._params, self._who = params, (challenge, device)
+        self._tiles = Tiles(params, seed)
+        self._states = derive.first_states(params, seed, range(params.units))
+        self._roots = [derive.start_root(challenge, device, seed)]
+
+    @property
+    def segments(self) -> int:
+        return len(self._trees)
+
+    def advance(self, salt: bytes) -> bytes:
+        params, segment = self._params, self.segments
+        order = derive.order(params, *self._who, segment, self._roots[-1], salt)
+        for commit in range(params.commits):
+            rounds = range(commit * params.commit_every, (commit + 1) * params.commit_every)
+            self._states = replay(params, self._states, order, rounds, self._tiles)
+            for unit in range(params.units):
+                computed = derive.to_bytes(self._states[unit])
+                state = self._spoil(segment, unit, commit, computed) or computed
+                self._states[unit] = derive.from_bytes(params, state)
+                self.kept[segment, unit, commit] = state
+        context = derive.leaf_context(*self._who)
+        places = [(segment, unit, commit) for unit in range(params.units) for commit in range(params.commits)]
+        leaves = b"".join(derive.leaf(context, *place, self.kept[place]) for place in places)
+        self._trees.append(merkle.tree(leaves, derive.node_context(*self._who)))
+        self._roots.append(merkle.root(self._trees[-1]))
+        return self._roots[-1]
+
+    def open(self, segment: int, unit: int, commit: int) -> Opening:
+        commits = self._params.commits
+        before = (segment, unit, commit - 1) if commit else (segment - 1, unit, commits - 1)
+        end, end_path = self._leaf(segment, unit, commit)
+        start, start_path = self._leaf(*before) if before[0] >= 0 else (b"", b"")
+        return Opening(segment, unit, commit, start, start_path, end, end_path)
+
+    def open_many(self, asked: Sequence[tuple[int, int, int]]) -> list[Opening]:
+        return [self.open(*place) for place in asked]
+
+    def close(self) -> None:
+        pass
+
+    def _leaf(self, segment: int, unit: int, commit: int) -> tuple[bytes, bytes]:
+        path = merkle.path(self._trees[segment], unit * self._params.commits + commit)
+        return self.kept[segment, unit, commit], path

@@ -2,12 +2,42 @@
 
 from __future__ import annotations
 
-import pytest
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kernels.chain.engine import Opening
 from qualify.proof import transcript as transcripts
+from qualify.proof.strict import ProtocolError
+from qualify.proof.transcript import Transcript
 from qualify.proof.verdict import BANDWIDTH, BF16, INT8, MEMORY
 from qualify.proof.verify import verify, verify_bytes
-from tests.qualify.proof.play import KINDS, challenge_of, good, play
+from tests.qualify.proof.mutants import mutants
+from tests.qualify.proof.play import KINDS, FakeClock, Ledger, Paced, challenge_of, good, play, randomness
+
+
+def spoilt(transcript: Transcript, part: str, which: Sequence[int], bit: int = 0) -> Transcript:
+    """The same with one bit flipped in a part of these openings."""
+
+    def flip(opening: Opening) -> Opening:
+        data = bytearray(getattr(opening, part))
+        data[bit // 8] ^= 1 << bit % 8
+        changed: dict[str, Any] = {part: bytes(data)}
+        return replace(opening, **changed)
+
+    opened = transcript.openings[0]
+    changed = tuple(flip(one) if number in which else one for number, one in enumerate(opened))
+    return replace(transcript, openings={0: changed})
+
+
+def later(transcript: Transcript) -> list[int]:
+    """Openings that have a first state of their own."""
+    return [number for number, one in enumerate(transcript.openings[0]) if one.start]
 
 
 @pytest.mark.parametrize(
@@ -29,3 +59,204 @@ def test_honest_provers_are_never_rejected() -> None:
     ]
 
     assert verdicts == ["pass"] * 36
+
+
+def test_a_rate_below_the_floor_is_below_it_and_keeps_its_figures() -> None:
+    """4 segments a second of 2 * 4 * 64 * 64 * 2 operations are 262144 a second."""
+    at, above = (verify(play(challenge_of(floor_per_s=floor))) for floor in (262_144.0, 262_145.0))
+
+    assert (at.outcome, at.figures[INT8].value) == ("pass", 262_144)
+    assert (above.outcome, above.figures[INT8].value) == ("below_floor", 262_144)
+    assert "262145" not in above.why
+    assert "2.621e+05" in above.why
+
+
+def test_too_few_segments_are_below_the_floor_even_without_one() -> None:
+    """A device that takes 5 s for each of 4 segments is cut after four times the 4 s planned."""
+    challenge = replace(challenge_of(), least_segments=5)
+
+    verdict = verify(play(challenge, clock=FakeClock(segment_ns=5_000_000_000)))
+
+    assert (verdict.outcome, verdict.why) == ("below_floor", "device 0 ran 4 segments, at least 5 were expected")
+
+
+def test_memory_that_is_read_slowly_proves_no_memory() -> None:
+    """4 segments a second of 2 * 64 * 64 * 4 bytes: at 131072 B/s it counts, above that it may have been made anew."""
+    held, slow, floored = (
+        verify(play(challenge_of(KINDS["memory"], resident_per_s=resident, floor_per_s=floor)))
+        for resident, floor in ((131_072.0, 0.0), (131_073.0, 0.0), (0.0, 131_073.0))
+    )
+
+    assert (held.outcome, held.why, held.figures[MEMORY].value) == ("pass", "", 8 * 64 * 64)
+    assert (slow.outcome, set(slow.figures), set(slow.devices[0])) == ("pass", {BANDWIDTH}, {BANDWIDTH})
+    assert "1.311e+05" in slow.why
+    assert (floored.outcome, set(floored.figures)) == ("below_floor", {BANDWIDTH})
+
+
+def test_a_part_of_the_devices_says_nothing_of_the_node() -> None:
+    """Only what each did by itself."""
+    verdict = verify(play(replace(challenge_of(devices=2), whole=False)))
+
+    assert (verdict.figures, set(verdict.devices)) == ({}, {0, 1})
+
+
+def test_two_devices_prove_twice_as_much_and_each_its_own() -> None:
+    """In the same epochs."""
+    verdict = verify(play(challenge_of(devices=2, samples=8)))
+
+    assert verdict.outcome == "pass"
+    assert verdict.figures[INT8].value == sum(figures[INT8].value for figures in verdict.devices.values())
+
+
+@pytest.mark.parametrize("part", ["start", "start_path", "end", "end_path"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_wrong_opening_of_sixteen_may_be_a_flipped_bit_and_two_are_none(kind: str, part: str) -> None:
+    """Whichever part it is in; the first bit and the last."""
+    transcript = good(kind)
+    first, second, *_ = later(transcript)
+    last_bit = 8 * len(getattr(transcript.openings[0][first], part)) - 1
+
+    outcomes = [
+        verify(spoilt(transcript, part, which, bit)).outcome
+        for which in ([first], [first, second])
+        for bit in (0, last_bit)
+    ]
+
+    assert outcomes == ["hardware_corruption"] * 2 + ["cheat_proven"] * 2
+
+
+def test_one_wrong_opening_of_fewer_is_a_cheat() -> None:
+    """One of fifteen is more than hardware does."""
+    transcript = play(challenge_of(samples=15))
+
+    assert verify(spoilt(transcript, "end", later(transcript)[:1])).outcome == "cheat_proven"
+
+
+def test_the_first_wrong_opening_is_named() -> None:
+    """With its place, so that anybody can look."""
+    transcript = good("int8")
+    number = later(transcript)[0]
+    one = transcript.openings[0][number]
+
+    why = verify(spoilt(transcript, "end", [number])).why
+
+    place = f"device 0, segment {one.segment}, unit {one.unit}, commit {one.commit}"
+    assert why == f"1 of 16 openings are wrong; the first: {place}: its last state is not what was committed to"
+
+
+def test_numbers_that_no_round_leaves_are_wrong_even_when_committed_to() -> None:
+    """bf16 sums are exact for numbers up to 255 only; beyond, the verdict would depend on the machine."""
+    challenge = challenge_of(KINDS["bf16"])
+    large = (256).to_bytes(2, "little") * 64
+
+    verdict = verify(play(challenge, engines=[Paced(Ledger(lambda s, u, c, state: large), FakeClock())]))
+
+    assert verdict.outcome == "cheat_proven"
+
+
+def test_a_state_of_one_s_own_choice_is_a_cheat() -> None:
+    """Committed to and opened properly, it does not follow from the state before."""
+    zero = bytes(64)
+
+    verdict = verify(play(challenge_of(), engines=[Ledger(lambda s, u, c, state: zero)], clock=FakeClock()))
+
+    assert verdict.outcome == "cheat_proven"
+    assert "its rounds do not lead" in verdict.why
+
+
+def wrong_places(engine: Ledger, transcript: Transcript) -> set[tuple[int, int, int]]:
+    """All places of a run that a verifier would find wrong, each judged by itself."""
+    challenge = replace(transcript.challenge, samples=1)
+    return {
+        place
+        for place in engine.kept
+        if verify(
+            replace(transcript, challenge=challenge, asked={0: (place,)}, openings={0: (engine.open(*place),)})
+        ).outcome
+        != "pass"
+    }
+
+
+def test_skipped_rows_are_caught_at_the_rate_of_the_draw() -> None:
+    """An eighth of 16 units in 8 segments skipped: just that is wrong, and missed (7/8)^16 = 11.8 % of times.
+
+    Over 3000 draws the standard deviation is 0.59 %.
+    """
+    params = replace(KINDS["int8"], units=16)
+    challenge = replace(challenge_of(params), target_s=2.0, least_segments=8)
+    engine = Ledger(lambda segment, unit, commit, state: bytes(64) if (segment + unit) % 8 == 0 else None)
+    clock = FakeClock()
+    transcript = play(challenge, engines=[Paced(engine, clock)], clock=clock)
+
+    wrong = wrong_places(engine, transcript)
+    draw = randomness(5)
+    missed = sum(wrong.isdisjoint(transcripts.drawn(challenge, transcript.epochs, draw(32))[0]) for _ in range(3000))
+
+    assert wrong == {place for place in engine.kept if (place[0] + place[1]) % 8 == 0}
+    assert len(wrong) * 8 == len(engine.kept) == 16 * transcript.segments(0)
+    assert missed / 3000 == pytest.approx((7 / 8) ** 16, abs=4 * 0.0059)
+
+
+def is_sound(data: bytes, original: Transcript) -> bool:
+    """Whether the text is refused, or fails, or is the same; anything else raised is not caught here."""
+    try:
+        read = transcripts.from_bytes(data)
+    except ProtocolError:
+        return True
+    return verify(read).outcome not in ("pass", "below_floor") or read == original
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    kind=st.sampled_from(sorted(KINDS)),
+    at=st.floats(0, 1, exclude_max=True),
+    length=st.integers(0, 3),
+    put=st.binary(max_size=3) | st.sampled_from([b"0", b"1", b"9", b'"', b",", b"A", b"a", b"]"]),
+)
+def test_changed_bytes_never_pass(kind: str, at: float, length: int, put: bytes) -> None:
+    """Up to three bytes replaced, left out or put in anywhere, the server's clock, names and limits included."""
+    data = transcripts.to_bytes(good(kind))
+    start = int(at * len(data))
+
+    assert is_sound(data[:start] + put + data[start + length :], good(kind))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(kind=st.sampled_from(sorted(KINDS)), picked=st.randoms(use_true_random=False))
+def test_exchanged_parts_never_pass(kind: str, picked: Any) -> None:
+    """Two lists, texts or numbers of one transcript in each other's place: roots, salts, openings, devices' seeds."""
+    document = json.loads(transcripts.to_bytes(good(kind)))
+    places = list(_holders(document))
+    (one, i), (two, j) = picked.sample(places, 2)
+    one[i], two[j] = two[j], one[i]
+
+    try:
+        data = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+    except (ValueError, RecursionError):  # a part put into itself
+        return
+    assert is_sound(data, good(kind))
+
+
+def _holders(document: Any) -> list[tuple[Any, Any]]:
+    found: list[tuple[Any, Any]] = []
+    keys = list(document) if isinstance(document, dict) else range(len(document))
+    for key in keys:
+        found.append((document, key))
+        if isinstance(document[key], dict | list):
+            found += _holders(document[key])
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_place_of_a_transcript_can_be_spoilt_and_pass(kind: str) -> None:
+    """Null, NaN, huge numbers, empty and foreign lists, left out, doubled, unknown."""
+    original = good(kind)
+    document = json.loads(transcripts.to_bytes(original))
+
+    passed = [
+        name
+        for name, spoiled in mutants(document)
+        if not is_sound(json.dumps(spoiled, sort_keys=True, separators=(",", ":")).encode(), original)
+    ]
+
+    assert passed == []

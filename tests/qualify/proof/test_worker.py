@@ -34,18 +34,16 @@ def greedy() -> Transcript:
     """A transcript of a sound shape whose layers alone, 64 of 8192 x 8192 numbers, need 17 GB."""
     small = good("memory")
     params = replace(small.challenge.params, n=8192, depth=64)
+    challenge = replace(small.challenge, params=params)
+    asked = transcripts.drawn(challenge, small.epochs, small.draw)
     state, path = bytes(params.state_bytes), bytes(32 * params.levels)
-
-    def widen(one: Opening) -> Opening:
-        first = one.segment == 0 and one.commit == 0
-        start, start_path = (b"", b"") if first else (state, path)
-        return replace(one, start=start, start_path=start_path, end=state, end_path=path)
-
-    return replace(
-        small,
-        challenge=replace(small.challenge, params=params),
-        openings={device: tuple(map(widen, opened)) for device, opened in small.openings.items()},
-    )
+    opened = {
+        device: tuple(
+            Opening(*place, *((state, path) if place[0] or place[2] else (b"", b"")), state, path) for place in places
+        )
+        for device, places in asked.items()
+    }
+    return replace(small, challenge=challenge, asked=asked, openings=opened)
 
 
 @pytest.mark.parametrize(
