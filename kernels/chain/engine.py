@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from kernels.chain.params import Params
-from kernels.spec import DeviceKind, UnsupportedError
+from kernels.spec import DeviceKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,9 @@ def open_engine(kind: DeviceKind, index: int = 0, *, threads: int | None = None)
         UnsupportedError: there is no such device here, or what drives it is not installed.
     """
     if kind == "cuda":
-        raise UnsupportedError(f"no chain can be run on GPU {index}: this version has chains for CPUs only")
+        from kernels.chain.cuda import open_cuda
+
+        return open_cuda(index)
     from kernels.chain.cpu import CpuEngine
 
     return CpuEngine(threads=threads)

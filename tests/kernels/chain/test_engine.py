@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from kernels.chain import derive, merkle
 from kernels.chain.arithmetic import replay
+from kernels.chain.cuda import CudaEngine, Products
 from kernels.chain.engine import Engine, Opening, open_engine
 from kernels.chain.params import Params
 from kernels.chain.tiles import Tiles
 from tests.kernels.chain.golden import CHAINS, ROOTS
 from tests.kernels.chain.plain import CHALLENGE, DEVICE, SALTS, SEED, Plain
+from tests.kernels.cuda.emulated import EmulatedGpu
+
+if TYPE_CHECKING:
+    import torch
 
 
-@pytest.fixture
-def engine() -> Iterator[Engine]:
-    opened = open_engine("cpu", threads=1)
+def exactly(left: torch.Tensor, right: torch.Tensor, into: torch.Tensor) -> None:
+    """A product in double precision, which is exact on every CPU."""
+    into.copy_(left.double() @ right.double())
+
+
+def emulated() -> Engine:
+    """The CUDA engine; its kernels run as C++, torch's tensors are those of a CPU."""
+    return CudaEngine(EmulatedGpu(), "cpu", products=Products(int8=exactly, bf16=exactly))
+
+
+@pytest.fixture(params=["cpu", "emulated cuda"])
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    opened = open_engine("cpu", threads=1) if request.param == "cpu" else emulated()
     yield opened
     opened.close()
 
@@ -121,6 +137,18 @@ def test_an_engine_that_was_not_prepared_says_so(engine: Engine) -> None:
     with pytest.raises(ValueError, match="not prepared"):
         engine.open(0, 0, 0)
     assert engine.segments == 0
+
+
+def test_the_same_salt_again_is_another_segment(engine: Engine) -> None:
+    """Nothing of a segment can be had twice; a salt that was refused leaves no trace."""
+    params = CHAINS["int8"]
+    prepare(engine, params)
+    first = engine.advance(SALTS[0])
+    with pytest.raises(ValueError, match="salt"):
+        engine.advance(b"")
+
+    assert len({first, engine.advance(SALTS[0]), engine.advance(SALTS[0])}) == 3
+    assert engine.segments == 3
 
 
 def test_secrets_of_a_wrong_length_are_refused(engine: Engine) -> None:

@@ -19,7 +19,7 @@ import pytest
 from kernels.cuda.library import source_of
 
 HERE = Path(__file__).parent
-SOURCES = ("chase", "launch", "pattern", "stream")
+SOURCES = ("chain", "chase", "launch", "pattern", "stream")
 SIGNATURE = re.compile(r"__global__ void (\w+)\(([^)]*)\)")
 #: a walk is declared by a macro: its name is the macro's first argument
 WALK = re.compile(r"^WALK\((\w+),", re.MULTILINE)

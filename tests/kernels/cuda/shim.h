@@ -14,9 +14,19 @@ struct dim3_t { unsigned int x; };
 static dim3_t threadIdx, blockIdx, blockDim, gridDim;
 struct alignas(16) double2 { double x, y; };
 struct alignas(16) ulonglong2 { unsigned long long x, y; };
+struct alignas(8) uint2 { unsigned int x, y; };
+struct alignas(16) uint4 { unsigned int x, y, z, w; };
+struct alignas(16) int4 { int x, y, z, w; };
+struct alignas(16) float4 { float x, y, z, w; };
 
 static inline long long __double_as_longlong(double value) { long long bits; std::memcpy(&bits, &value, 8); return bits; }
 static inline double __longlong_as_double(long long bits) { double value; std::memcpy(&value, &bits, 8); return value; }
+static inline int __float_as_int(float value) { int bits; std::memcpy(&bits, &value, 4); return bits; }
+static inline float __int_as_float(int bits) { float value; std::memcpy(&value, &bits, 4); return value; }
+static inline int __dp4a(int a, int b, int sum) {
+    for (int byte = 0; byte < 32; byte += 8) sum += (signed char)(a >> byte) * (signed char)(b >> byte);
+    return sum;
+}
 template <typename T> static inline T __ldca(const T* at) { return *at; }
 template <typename T> static inline T __ldcg(const T* at) { return *at; }
 typedef unsigned long long word_t;
