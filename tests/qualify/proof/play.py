@@ -114,12 +114,6 @@ def play(
     return referee.openings(messages.openings_from_json(opened, challenge), clock.now())
 
 
-@functools.cache
-def good(kind: str) -> Transcript:
-    """An honest transcript of one device."""
-    return play(challenge_of(KINDS[kind]))
-
-
 Spoil = Callable[[int, int, int, bytes], bytes | None]
 
 
@@ -178,3 +172,10 @@ class Ledger:
     def _leaf(self, segment: int, unit: int, commit: int) -> tuple[bytes, bytes]:
         path = merkle.path(self._trees[segment], unit * self._params.commits + commit)
         return self.kept[segment, unit, commit], path
+
+
+@functools.cache
+def good(kind: str) -> Transcript:
+    """An honest transcript of one device."""
+    clock = FakeClock()
+    return play(challenge_of(KINDS[kind]), clock=clock, engines=[Paced(Ledger(), clock)])
