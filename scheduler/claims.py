@@ -53,9 +53,16 @@ def proved_figures(before: Mapping[str, Figure], outcome: Outcome, found: Mappin
     """
     if outcome == "cheat_proven":
         return {}
-    if outcome in ("pass", "below_floor"):
-        return {**before, **{key: figure for key, figure in sorted(found.items()) if key in UNITS}}
-    return dict(before)
+    if outcome not in ("pass", "below_floor"):
+        return dict(before)
+    figures = {**before, **{key: figure for key, figure in sorted(found.items()) if key in UNITS}}
+    if BANDWIDTH in found and MEMORY not in found:
+        # a run through the memory that does not show how much there is: what was shown before holds no more, and what
+        # is read too slowly to be there is none
+        figures.pop(MEMORY, None)
+        if outcome == "below_floor":
+            figures[MEMORY] = replace(found[BANDWIDTH], value=0.0, low=0.0, high=0.0, unit=UNITS[MEMORY])
+    return figures
 
 
 def is_proved(node: MarketNode) -> bool:

@@ -23,7 +23,7 @@ class Kind(enum.StrEnum):
     NODE_DRAINING = "node.draining"
     NODE_UNDRAINED = "node.undrained"
     NODE_DUE = "node.due"  #: somebody wants it measured now
-    NODE_CHALLENGED = "node.challenged"  #: [challenge, level, kind, phase, phases]
+    NODE_CHALLENGED = "node.challenged"  #: [challenge, level, chain, phase, phases]
     NODE_JUDGED = "node.judged"  #: what came of a challenge [challenge, outcome, why, entry]
     NODE_PROVED = "node.proved"  #: a check was gone through [level, fell_short]
     NODE_BARRED = "node.barred"  #: no work for what its proofs showed [bar, why, until_ms]

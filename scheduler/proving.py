@@ -93,7 +93,7 @@ def issue(desk: Desk, id_: int, now: Now, draw: Callable[[int], bytes]) -> Chall
     )
     desk.book.add(row)
     desk.book.change(node, proof=replace(node.proof, check=check, challenge=row.id))
-    told: dict[str, Any] = {"level": row.level, "kind": row.kind, "phase": row.phase, "phases": row.phases}
+    told: dict[str, Any] = {"level": row.level, "chain": row.kind, "phase": row.phase, "phases": row.phases}
     desk.say(Kind.NODE_CHALLENGED, now, "server", node=node.id, challenge=row.id, **told)
     return row
 

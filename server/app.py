@@ -15,7 +15,7 @@ from pydantic.json_schema import models_json_schema
 from scheduler.store.errors import StoreError
 from server import logs, problems, web
 from server.observe import Observed
-from server.routes import accounts, agent, blobs, health, joblogs, jobs, nodes, offers, operate
+from server.routes import accounts, agent, blobs, challenges, evidence, health, joblogs, jobs, nodes, offers, operate
 from server.runtime import Runtime
 from server.schemas.accounts import AccountDocument
 from server.schemas.agent import RegisterDocument, SyncDocument
@@ -32,6 +32,8 @@ ROUTERS = (
     offers.router,
     nodes.router,
     agent.router,
+    challenges.router,
+    evidence.router,
     accounts.router,
     operate.router,
     health.router,

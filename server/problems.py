@@ -36,6 +36,7 @@ KINDS: dict[str, tuple[int, str]] = {
     "unsupported-media-type": (415, "The body is of another type than this place takes"),
     "invalid-query": (422, "The query cannot be understood"),
     "invalid": (422, "The content is not valid"),
+    "protocol-error": (422, "The answer is none that the protocol allows"),
     "too-many": (429, "More than is taken from one caller"),
     "internal": (500, "The server failed"),
     "unavailable": (503, "The server cannot do it now"),

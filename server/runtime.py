@@ -31,6 +31,7 @@ from server.limits import Buckets, Slots
 from server.metrics import Metrics
 from server.notify import Bells
 from server.problems import ProblemError
+from server.proving import Proofs
 from server.quota import Quotas
 from server.settings import Settings
 from server.signing import Replays
@@ -55,6 +56,7 @@ class Sources:
     monotonic_s: Callable[[], float] = time.monotonic
     random: Callable[[], float] = random.random
     random_bytes: Callable[[int], bytes] = os.urandom
+    monotonic_ns: Callable[[], int] = time.monotonic_ns  #: by which proofs are timed
 
 
 class Runtime:
@@ -66,6 +68,7 @@ class Runtime:
         self.server_boot = store.boot_number
         self.database = store.path
         self.sealer = store.sealer
+        self.evidence_key = store.evidence_key  #: Ed25519, private
         self.book = market.book  #: others than the writer's thread only look up single rows in it
         self.index = market.index
         self.unended = market.unended
@@ -86,6 +89,7 @@ class Runtime:
         self.addresses = Buckets(limits.address_requests_per_s, limits.address_requests_burst, sources.monotonic_s)
         self.quotas = Quotas(limits.blob_quota_bytes, self.reader.blob_bytes)
         self.follows = Slots(limits.follows, "log streams")
+        self.proofs = Proofs(judges=settings.judges)
         self.nodes = Bells()  #: rung when an agent should be answered
         self.jobs = Bells()  #: rung when a job changed or its output grew
         self._store = store
@@ -105,7 +109,7 @@ class Runtime:
         with contextlib.ExitStack() as undoing:
             store = open_store(settings.data / DATABASE)
             undoing.callback(store.close)
-            runtime = cls(settings, sources, store, _Market.load(store, sources))
+            runtime = cls(settings, sources, store, _Market.load(store, settings, sources))
             undoing.pop_all()
         runtime.writer.start()
         return runtime
@@ -148,6 +152,7 @@ class Runtime:
 
     def close(self) -> None:
         """Commit what is waiting, then let go of everything."""
+        self.proofs.close()
         self.writer.close()
         self._pool.shutdown(wait=True)
         self.reader.close()
@@ -218,13 +223,14 @@ class _Market:
     unended: Unended
 
     @staticmethod
-    def load(store: Store, sources: Sources) -> _Market:
+    def load(store: Store, settings: Settings, sources: Sources) -> _Market:
         index = Index()
         unended = Unended()
         book = Book(watchers=(index, unended))
         loaded = store.load()
         book.load(loaded.rows, loaded.counters)
-        control = Control(book, IndexPlacer(index), random=sources.random, settings=ControlSettings())
+        rules = ControlSettings(proving=settings.proving)
+        control = Control(book, IndexPlacer(index), random=sources.random, settings=rules)
         return _Market(book=book, index=index, control=control, unended=unended)
 
 

@@ -6,6 +6,8 @@ import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from scheduler.desk import ProvingSettings
+
 PORT = 8700
 MIB, GIB = 1 << 20, 1 << 30
 
@@ -44,6 +46,8 @@ class Settings:
     tls_key: Path | None = None
     insecure: bool = False  #: plain HTTP beyond this machine
     limits: Limits = field(default_factory=Limits)
+    proving: ProvingSettings = field(default_factory=lambda: ProvingSettings(on=True))
+    judges: int = 2  #: transcripts that are judged at the same time, each in a process of one thread
     drain_s: float = 10.0  #: how long open requests may take to end when the server stops
 
     @property

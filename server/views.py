@@ -11,6 +11,7 @@ from starlette.responses import Response
 from scheduler import codec
 from scheduler.claims import LOCALITY, is_proved
 from scheduler.lifecycle import shown
+from scheduler.proof import Challenge
 from scheduler.records import Account, Attempt, Blob, Event, Job, MarketNode, ReportEntry, Result
 
 _OWNERS = ("public_key", "machine", "epoch", "boot_id", "lost_jobs")
@@ -111,6 +112,24 @@ def of_blob(blob: Blob) -> dict[str, Any]:
 def of_report(report: ReportEntry) -> dict[str, Any]:
     """That a node was measured."""
     return codec.encode(report)
+
+
+def of_challenge(challenge: Challenge) -> dict[str, Any]:
+    """As its node's supplier sees it; the nonces are the node's business."""
+    return {
+        "id": challenge.id,
+        "node": challenge.node,
+        "level": challenge.level,
+        "kind": challenge.kind,
+        "phase": challenge.phase,
+        "phases": challenge.phases,
+        "state": challenge.state.name.lower(),
+        "issued_ms": challenge.issued_ms,
+        "expires_ms": challenge.expires_ms,
+        "outcome": challenge.outcome,
+        "why": challenge.why,
+        "entry": challenge.entry,
+    }
 
 
 def state_of(node: MarketNode) -> str:

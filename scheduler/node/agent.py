@@ -18,9 +18,10 @@ from pathlib import Path
 import httpx
 
 from scheduler import lease
-from scheduler.node import identity, inputs, kernel, machine, qualification
+from scheduler.node import identity, inputs, kernel, machine
 from scheduler.node.attempt import OVER, STOPPED_BEFORE_START, Attempt
 from scheduler.node.cache import Cache, default_limit_bytes
+from scheduler.node.chores import Chores
 from scheduler.node.execution import Machine, executors
 from scheduler.node.handing import Surroundings
 from scheduler.node.load import BusyRatio
@@ -52,6 +53,7 @@ class Config:
     say: Callable[[str], None]  #: a sentence for the log
     transport: httpx.AsyncBaseTransport | None = None  #: instead of the network
     qualify: tuple[str, ...] | None = None  #: instead of the usual command
+    prove: tuple[str, ...] | None = None  #: instead of the usual command
     boot_id: str | None = None  #: instead of the kernel's
 
 
@@ -66,7 +68,13 @@ class Agent:
         self._gone: dict[int, None] = {}  #: tokens that must never start here again
         self._wiping: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
-        self._qualifying: asyncio.Task[None] | None = None
+        self._chores = Chores(
+            config.environment,
+            qualify=config.qualify,
+            prove=config.prove,
+            say=config.say,
+            changed=self._changed.set,
+        )
         self._registered = False
         self._boot_id = config.boot_id or kernel.boot_id()
         self._busy = BusyRatio()
@@ -160,9 +168,7 @@ class Agent:
                     await asyncio.to_thread(executor.clean, found, token)
 
     async def _leave(self) -> None:
-        if self._qualifying is not None:
-            self._qualifying.cancel()
-            await asyncio.wait({self._qualifying})
+        await self._chores.close()
         for attempt in self._attempts.values():
             await attempt.leave()
         if self._wiping:
@@ -222,7 +228,7 @@ class Agent:
             boot_id=self._boot_id,
             held=held,
             wait=not news,
-            qualifying=self._qualifying is not None,
+            qualifying=self._chores.measures,
             load_busy_ratio=self._busy.since_last(),
         )
         sent_ns = kernel.now_ns()
@@ -251,10 +257,11 @@ class Agent:
             acted = True
         for wish in answer.wishes:
             acted |= self._grant(wish, deadline_ns)
-        if answer.qualify and not self._attempts and self._qualifying is None:
-            self._qualifying = asyncio.create_task(self._qualify(), name="qualification")
-            acted = True
-        return acted
+        if self._attempts:
+            return acted
+        if answer.qualify:
+            return self._chores.measure(self._remote, self._folder) or acted
+        return (answer.prove and self._chores.prove(self._remote)) or acted
 
     def _grant(self, wish: Wish, deadline_ns: int) -> bool:
         """Do what is wanted of one attempt; whether that is news to it."""
@@ -281,9 +288,7 @@ class Agent:
             return True
         if wish.assignment is None or wish.token in self._gone:
             return False
-        if self._qualifying is not None and not self._qualifying.cancelling():
-            self._qualifying.cancel()
-            self._config.say("the measurement was put off: work has come")
+        self._chores.put_off()
         folder = self._folder / "attempts" / str(wish.token)
         attempt = Attempt(wish.token, wish.assignment, folder, self._around)
         self._attempts[wish.token] = attempt
@@ -311,19 +316,6 @@ class Agent:
         self._wiping.discard(task)
         if (error := None if task.cancelled() else task.exception()) is not None:
             self._config.say(f"{task.get_name()} did not succeed: {error}; it is tried again when an agent starts")
-
-    async def _qualify(self) -> None:
-        argv = self._config.qualify or qualification.command(self._folder)
-        try:
-            report = await qualification.measure(list(argv), self._config.environment)
-            await self._remote.post_report(report)
-        except (qualification.QualificationError, UnreachableError, RefusedError, OSError) as error:
-            self._config.say(f"not measured: {error}")
-        except asyncio.CancelledError:
-            pass  # for work, or because we are told to stop
-        finally:
-            self._qualifying = None
-            self._changed.set()
 
 
 def agent_folder(data: Path) -> Path:

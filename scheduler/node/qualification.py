@@ -47,14 +47,14 @@ async def measure(argv: list[str], environment: Mapping[str, str]) -> bytes:
             start_new_session=True,
         )
         try:
-            _lower(process.pid)
+            lower(process.pid)
             async with asyncio.timeout(RUN_S):
                 await process.wait()
         except TimeoutError:
             raise QualificationError(f"the measurement did not end within {RUN_S:.0f} s") from None
         finally:
             if process.returncode is None:
-                await _end(process)
+                await end(process)
         if not report.seek(0, os.SEEK_END):
             words.seek(0)
             said = words.read().decode(errors="replace").strip().splitlines()
@@ -64,7 +64,7 @@ async def measure(argv: list[str], environment: Mapping[str, str]) -> bytes:
         return await asyncio.to_thread(lambda: gzip.compress(report.read(), 6))
 
 
-def _lower(pid: int) -> None:
+def lower(pid: int) -> None:
     """Only what nobody else wants of CPU and disk."""
     import psutil  # here, because an agent that is never asked has no use for it
 
@@ -73,7 +73,8 @@ def _lower(pid: int) -> None:
         psutil.Process(pid).ionice(psutil.IOPRIO_CLASS_IDLE)
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def end(process: asyncio.subprocess.Process) -> None:
+    """See a child and all that it began gone, politely for STOP_S."""
     import psutil
 
     with contextlib.suppress(ProcessLookupError):

@@ -164,6 +164,11 @@ class Reader:
         with self._connection() as db:
             return evidence.after(db, after, limit=_checked(limit))
 
+    def newest_evidence(self) -> EvidenceEntry | None:
+        """The end of the chain; None before the first entry."""
+        with self._connection() as db:
+            return next(iter(evidence.newest(db)), None)
+
     def evidence_of(self, challenge: str) -> EvidenceEntry | None:
         """The entry about a challenge."""
         with self._connection() as db:

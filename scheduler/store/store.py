@@ -63,9 +63,19 @@ class Loaded:
 class Store:
     """The open database. One thread at a time may call it; readers have connections of their own (reader.py)."""
 
-    def __init__(self, path: Path, db: sqlite3.Connection, lock: Lock, *, sealer: Sealer, boot_number: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        db: sqlite3.Connection,
+        lock: Lock,
+        *,
+        sealer: Sealer,
+        evidence_key: bytes,
+        boot_number: int,
+    ) -> None:
         self.path = path
         self.sealer = sealer  #: for the values of secrets; safe to use from any thread
+        self.evidence_key = evidence_key  #: Ed25519, private: signs the chain of evidence
         self.boot_number = boot_number  #: raised by every opening; signatures of agents are bound to it
         self._db = db
         self._lock = lock
@@ -144,7 +154,8 @@ class Store:
 def open_store(path: Path) -> Store:
     """Open the database for writing; made if it is not there, brought to this version's schema if it is older.
 
-    The first opening also makes the key file for secrets, `<name>.key` (0600). The folder has to exist.
+    The first opening also makes the key files, `<name>.key` for secrets and `<name>.evidence-key` for the evidence's
+    signatures (0600). The folder has to exist.
 
     Raises:
         StoreError: another process has it open, the folder cannot be written, the file is damaged or no database of
@@ -162,9 +173,15 @@ def open_store(path: Path) -> Store:
             sealer = _sealer(db, path.with_name(f"{path.name}.key"))
             with transaction(db):
                 boot_number = meta.raise_boot(db)
-            store = Store(path, db, lock, sealer=sealer, boot_number=boot_number)
+            evidence_key = _evidence_key(path.with_name(f"{path.name}.evidence-key"))
+            store = Store(path, db, lock, sealer=sealer, evidence_key=evidence_key, boot_number=boot_number)
         opened.pop_all()
     return store
+
+
+def _evidence_key(path: Path) -> bytes:
+    """The key in `path`, made if there is none: who knows the old one sees by its signatures that it was lost."""
+    return read_key(path) or make_key(path)
 
 
 def _sealer(db: sqlite3.Connection, path: Path) -> Sealer:

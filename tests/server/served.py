@@ -10,7 +10,8 @@ import hashlib
 import json
 import queue
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from qualify import codec as reports
 from qualify.records import Report
 from scheduler import wire
+from scheduler.desk import ProvingSettings
 from scheduler.node.identity import Key
 from scheduler.records import Role
 from server.app import create_app
@@ -37,17 +39,24 @@ Json = dict[str, Any]
 class Served:
     """The server, its clock, and a token of each role."""
 
-    def __init__(self, data: Path, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        data: Path,
+        limits: Limits | None = None,
+        proving: ProvingSettings | None = None,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
         self.clock = FakeClock()
         self.seconds = [0.0]  #: of the buckets' clock
         self._random = iter(range(1, 1 << 30))
         sources = Sources(
             clock=self.clock,
             monotonic_s=lambda: self.seconds[0],
+            monotonic_ns=monotonic_ns,
             random=lambda: 0.5,
             random_bytes=lambda n: hashlib.shake_256(str(next(self._random)).encode()).digest(n),
         )
-        self.settings = Settings(data=data, limits=limits or Limits())
+        self.settings = Settings(data=data, limits=limits or Limits(), proving=proving or ProvingSettings(on=False))
         self.runtime = Runtime.open(self.settings, sources)
         self.tokens: Mapping[Role, str] = self.runtime.bootstrap()
         self.app = create_app(self.settings, self.runtime)

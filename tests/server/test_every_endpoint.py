@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from scheduler import wire
+from scheduler.proof import Challenge, ChallengeState
 from scheduler.records import Role
 from server.settings import Limits
 from tests.server.served import Agent, Served, ready_agent
@@ -108,6 +109,19 @@ OPERATIONS: dict[str, Operation] = {
     "GET /v1/agent/blobs/{sha256}": Operation(
         target=f"/v1/agent/blobs/{SHA}?token={{token}}", signed=True, queries=("token=0", "token=x", "")
     ),
+    "POST /v1/challenges": Operation(target="/v1/challenges", signed=True, body=b""),
+    "POST /v1/challenges/{challenge}/ready": Operation(
+        target="/v1/challenges/{challenge}/ready", signed=True, body=b""
+    ),
+    "POST /v1/challenges/{challenge}/epochs": Operation(
+        target="/v1/challenges/{challenge}/epochs", signed=True, body=b"{}"
+    ),
+    "POST /v1/challenges/{challenge}/openings": Operation(
+        target="/v1/challenges/{challenge}/openings", signed=True, body=b"{}"
+    ),
+    "GET /v1/challenges/{challenge}": Operation(target="/v1/challenges/{challenge}", roles=SUPPLIERS, tenants=True),
+    "GET /v1/evidence": Operation(target="/v1/evidence", queries=("after=-1", "after=x", "limit=0")),
+    "GET /v1/evidence/{challenge}": Operation(target="/v1/evidence/{challenge}"),
     "GET /v1/accounts": Operation(target="/v1/accounts", roles=("operator",), queries=("limit=0", "cursor=x")),
     "GET /v1/accounts/me": Operation(target="/v1/accounts/me", roles=ALL),
     "POST /v1/accounts": Operation(target="/v1/accounts", roles=("operator",), body={"name": "new", "role": "renter"}),
@@ -168,10 +182,29 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
         live = agent.assigned()["token"]
         served.ask("PUT", f"/v1/blobs/{SHA}", "renter", content=b"hello")
         report = served.runtime.book.nodes[agent.node].report_id
+        challenge = challenged(served, agent)
         others: dict[Role, str] = {role: served.account(f"other {role}", role) for role in ("renter", "supplier")}
         account = served.ask("GET", "/v1/accounts/me", token=others["renter"]).json()["id"]
-        names = {"job": done, "node": agent.node, "token": live, "account": account, "report": report}
+        names = {
+            "job": done,
+            "node": agent.node,
+            "token": live,
+            "account": account,
+            "report": report,
+            "challenge": challenge,
+        }
         yield Market(served=served, agent=agent, names=names, others=others)
+
+
+def challenged(served: Served, agent: Agent) -> str:
+    """A challenge of the agent's node that has expired."""
+    name = "5f" * 16
+    row = Challenge(
+        id=name, node=agent.node, node_epoch=agent.epoch, level="light", kind="compute", phase=0, phases=1,
+        document="{}", state=ChallengeState.DONE, issued_ms=1, expires_ms=2, outcome="unreachable", why="silent",
+    )  # fmt: skip
+    served.runtime.writer.do(lambda control, now: control.book.add(row)).result()
+    return name
 
 
 def documented(served: Served) -> dict[str, dict[str, Any]]:

@@ -50,7 +50,7 @@ def test_what_the_market_knows_is_for_its_owner_only(tmp_path: Path) -> None:
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
     store.close()
 
-    assert set(modes) == {f"gridmark.db{suffix}" for suffix in ("", "-wal", "-shm", ".key", ".lock")}
+    assert set(modes) == {f"gridmark.db{suffix}" for suffix in ("", "-wal", "-shm", ".key", ".evidence-key", ".lock")}
     assert set(modes.values()) == {0o600}
 
 
