@@ -45,6 +45,7 @@ SECTIONS = {
         "accounts": ("server.cli_records:accounts", "List who may call the server."),
         "account": ("server.cli_records:account", "Let somebody in, or out."),
         "backup": ("server.cli_records:backup", "Copy the server's database while it serves."),
+        "simulate": ("server.cli_simulate:simulate", "Replay a recorded workload through a placement policy."),
     },
 }
 VERBS = {verb: found for section in SECTIONS.values() for verb, found in section.items()}
