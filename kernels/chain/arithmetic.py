@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ from kernels.chain.params import Params
 BLOCK = 1024
 #: numbers mixed at a time, so that what comes between stays in a core's cache
 CHUNK = 1 << 16
+#: between the keys of neighbouring rows: odd, so that no two of 2^32 are the same; the golden ratio's bits
+ROW_STEP = 0x9E3779B1
 
 TileOf = Callable[[int], Tile]
 
@@ -31,10 +33,19 @@ def mix32(x: Words) -> Words:
     return x
 
 
-def _mixed(sums: NDArray[Any], key: int, into: NDArray[Any], bf16: bool) -> None:
-    """One chunk of `quantise`."""
-    words = sums.astype(np.int32, copy=False).view(np.uint32) + np.uint32(key)
-    mixed = mix32(words)
+def row_keys(params: Params, key: int, units: Sequence[int] | NDArray[np.int64]) -> Words:
+    """The key of each row, shape (len(units), rows): the round's and the row's own number among all of the device.
+
+    Were they one, rows that were once made equal would stay equal, and one lie would spare all work but one row's.
+    """
+    firsts = np.asarray(units, dtype=np.int64)[:, np.newaxis] * params.rows
+    numbers = (firsts + np.arange(params.rows)).astype(np.uint32)
+    return numbers * np.uint32(ROW_STEP) + np.uint32(key)
+
+
+def _mixed(sums: NDArray[Any], keys: Words, into: NDArray[Any], bf16: bool) -> None:
+    """Some rows of `quantise`; keys of shape (rows, 1)."""
+    mixed = mix32(sums.astype(np.int32, copy=False).view(np.uint32) + keys)
     if bf16:
         np.right_shift(mixed, np.uint32(16), out=mixed)
         np.multiply(mixed, np.uint32(derive.STATE_SPAN), out=mixed)
@@ -44,16 +55,22 @@ def _mixed(sums: NDArray[Any], key: int, into: NDArray[Any], bf16: bool) -> None
         into[:] = mixed.astype(np.uint8).view(np.int8)
 
 
-def quantise(sums: NDArray[Any], key: int, arithmetic: str) -> States:
-    """Q: sums (integers, in int32 or exactly in a float type) mixed with `key` down to a state's numbers.
+def quantise(sums: NDArray[Any], keys: int | Words, arithmetic: str) -> States:
+    """Q: sums (integers, in int32 or exactly in a float type) mixed with a key down to a state's numbers.
 
     int8: the mix's low byte; bf16: its high half, spread over -255..255 and kept as int16.
+
+    Args:
+        sums: shape (..., n).
+        keys: one for all, or one for each row: shape (...).
     """
-    bf16 = arithmetic == "bf16"
+    bf16, n = arithmetic == "bf16", sums.shape[-1]
     result = np.empty(sums.shape, dtype=np.int16 if bf16 else np.int8)
-    flat, into = sums.reshape(-1), result.reshape(-1)
-    for at in range(0, flat.size, CHUNK):
-        _mixed(flat[at : at + CHUNK], key, into[at : at + CHUNK], bf16)
+    rows, into = sums.reshape(-1, n), result.reshape(-1, n)
+    per_row = np.broadcast_to(np.asarray(keys, dtype=np.uint32), sums.shape[:-1]).reshape(-1, 1)
+    step = max(1, CHUNK // n)
+    for at in range(0, len(rows), step):
+        _mixed(rows[at : at + step], per_row[at : at + step], into[at : at + step], bf16)
     return result
 
 
@@ -81,8 +98,20 @@ def memory_tiles(params: Params, order: Order, number: int, states: States) -> N
     return (chosen >> np.uint64(32)).astype(np.int64)
 
 
-def replay(params: Params, states: States, order: Order, rounds: range, tile_of: TileOf) -> States:
-    """The states, shape (units, rows, n), after these rounds of a segment of that order."""
+def replay(
+    params: Params, states: States, order: Order, rounds: range, tile_of: TileOf, *, units: Sequence[int] | None = None
+) -> States:
+    """The states, shape (units, rows, n), after these rounds of a segment of that order.
+
+    Args:
+        units: the number of each; None = they are all that the device has.
+
+    Raises:
+        ValueError: not one number for each.
+    """
+    numbers = range(params.units) if units is None else units
+    if len(numbers) != len(states):
+        raise ValueError(f"{len(states)} states need as many units, got {len(numbers)}")
     for number in rounds:
         if params.kind == "compute":
             tile = tile_of(compute_tile(params, order, number))
@@ -90,5 +119,5 @@ def replay(params: Params, states: States, order: Order, rounds: range, tile_of:
         else:
             chosen = memory_tiles(params, order, number, states)
             sums = np.stack([product(state, tile_of(int(t))) for state, t in zip(states, chosen, strict=True)])
-        states = quantise(sums, int(order.keys[number]), params.arithmetic)
+        states = quantise(sums, row_keys(params, int(order.keys[number]), numbers), params.arithmetic)
     return states

@@ -85,7 +85,7 @@ class _Run:
             record.keep(self._states)
         for commit in range(params.commits):
             first = commit * params.commit_every
-            self._states = self.run(self._states, order, range(first, first + params.commit_every))
+            self._states = self.run(self._states, range(params.units), order, range(first, first + params.commit_every))
             self._messages[:, commit, 64:] = self._raw(self._states)
         self._messages[:, :, 32:40] = np.frombuffer(record.segments.to_bytes(8, "little"), dtype=np.uint8)
         tree = merkle.tree(merkle.leaves(self._messages.reshape(params.leaves, -1)), record.node_context)
@@ -102,8 +102,8 @@ class _Run:
             return derive.first_states(self._params, self._seed, units)
         return np.asarray(kept[units.start : units.stop])
 
-    def run(self, part: States, order: Order, rounds: range) -> States:
-        return self._steps.run(part, order, rounds)
+    def run(self, part: States, units: range, order: Order, rounds: range) -> States:
+        return self._steps.run(part, units, order, rounds)
 
     def raw(self, part: States) -> list[bytes]:
         return [bytes(line) for line in self._raw(part)]

@@ -175,24 +175,24 @@ class _Compute:
 
     def segment(self, order: Order) -> torch.Tensor:
         """Run a segment; what it commits to."""
-        self._advance(self.states, self._sums, order, range(self._params.rounds))
+        self._advance(self.states, self._sums, 0, order, range(self._params.rounds))
         return self.states
 
     def part(self, kept: torch.Tensor | None, units: range) -> torch.Tensor:
         some = self._first(units) if kept is None else kept[units.start : units.stop]
         return padded(some, LEAST_ROWS)
 
-    def run(self, part: torch.Tensor, order: Order, rounds: range) -> torch.Tensor:
-        self._advance(part, self._few_sums, order, rounds)
+    def run(self, part: torch.Tensor, units: range, order: Order, rounds: range) -> torch.Tensor:
+        self._advance(part, self._few_sums, units.start, order, rounds)
         return part
 
     def raw(self, part: torch.Tensor) -> list[bytes]:
         return raw_states(part, min(self._params.units, GROUP))
 
-    def _advance(self, states: torch.Tensor, sums: torch.Tensor, order: Order, rounds: range) -> None:
+    def _advance(self, states: torch.Tensor, sums: torch.Tensor, first: int, order: Order, rounds: range) -> None:
         for number in rounds:
             self._multiply(states, self._tiles[compute_tile(self._params, order, number)], sums)
-            self._launches.mix(sums, int(order.keys[number]), states)
+            self._launches.mix(sums, int(order.keys[number]), states, first)
 
     def _room(self, rows: int) -> torch.Tensor:
         return self._launches.empty(rows, self._params.n, dtype="float32" if self._bf16 else "int32")
@@ -235,7 +235,7 @@ class _Memory:
         for number in range(self._params.rounds):
             commit, rest = divmod(number + 1, every)
             then = self._between[number % 2] if rest else self._committed[commit - 1]
-            self._launches.step(self._params, self._pool, now, then, listed, number)
+            self._launches.step(self._params, self._pool, now, then, listed, number, 0)
             now = then
         self.states = now.clone()  # the next segment's commitments are written over it
         return self._committed
@@ -243,10 +243,10 @@ class _Memory:
     def part(self, kept: torch.Tensor | None, units: range) -> torch.Tensor:
         return self._first(units) if kept is None else kept[units.start : units.stop].clone()
 
-    def run(self, part: torch.Tensor, order: Order, rounds: range) -> torch.Tensor:
+    def run(self, part: torch.Tensor, units: range, order: Order, rounds: range) -> torch.Tensor:
         listed, then = self._launches.upload_order(order), part.clone()
         for number in rounds:
-            self._launches.step(self._params, self._pool, part, then, listed, number)
+            self._launches.step(self._params, self._pool, part, then, listed, number, units.start)
             part, then = then, part
         return part
 
@@ -273,7 +273,7 @@ class _Memory:
             tiles = self._launches.stream(self._seed, "tile", some, n * n).view(torch.int8).view(-1, n)
             for layer, key in zip(layers, keys, strict=True):
                 self._multiply(tiles, layer, sums[: len(tiles)])
-                self._launches.mix(sums[: len(tiles)], key, tiles)
+                self._launches.mix(sums[: len(tiles)], key, tiles, None)
             self._launches.lay(tiles.view(-1, n, n), self._pool, first)
 
 

@@ -21,33 +21,37 @@ def mix(x: Any) -> Any:
 
 
 @compiled()
-def q8(sums: NDArray[Any], key: Any, into: NDArray[Any]) -> None:
-    """Q8 of sums (int32, or float32 that hold integers), written to `into` as whatever it stores; key: uint32."""
-    for i in range(into.size):
-        into[i] = np.int8(mix(np.uint32(np.uint32(np.int32(sums[i])) + key)))
+def q8(sums: NDArray[Any], key: Any, step: Any, into: NDArray[Any]) -> None:
+    """Q8 of sums (int32, or float32 that hold integers), written to `into` as whatever it stores; both (rows, n).
+
+    key: uint32, of the first row; step: uint32, from one row's key to the next one's.
+    """
+    for row in range(len(sums)):
+        own = np.uint32(key + np.uint32(step * np.uint32(row)))
+        line, to = sums[row], into[row]
+        for i in range(to.size):
+            to[i] = np.int8(mix(np.uint32(np.uint32(np.int32(line[i])) + own)))
 
 
 @compiled()
-def q9(sums: NDArray[Any], key: Any, into: NDArray[Any]) -> None:
+def q9(sums: NDArray[Any], key: Any, step: Any, into: NDArray[Any]) -> None:
     """Q9, likewise."""
-    for i in range(into.size):
-        high = np.uint32(mix(np.uint32(np.uint32(np.int32(sums[i])) + key)) >> np.uint32(16))
-        # cast once more: numba's difference of two int32 has 64 bits, which halves the speed
-        into[i] = np.int32(np.int32(np.uint32(high * np.uint32(511)) >> np.uint32(16)) - np.int32(255))
+    for row in range(len(sums)):
+        own = np.uint32(key + np.uint32(step * np.uint32(row)))
+        line, to = sums[row], into[row]
+        for i in range(to.size):
+            high = np.uint32(mix(np.uint32(np.uint32(np.int32(line[i])) + own)) >> np.uint32(16))
+            # cast once more: numba's difference of two int32 has 64 bits, which halves the speed
+            to[i] = np.int32(np.int32(np.uint32(high * np.uint32(511)) >> np.uint32(16)) - np.int32(255))
 
 
 @compiled()
-def add(part: NDArray[Any], sums: NDArray[Any]) -> None:
-    """sums (int32) += part (float32 that holds integers)."""
-    for i in range(sums.size):
-        sums[i] += np.int32(part[i])
-
-
-@compiled()
-def step(states: NDArray[Any], pool: NDArray[Any], word: Any, key: Any, into: NDArray[Any], sums: NDArray[Any]) -> None:
+def memory_step(
+    states: NDArray[Any], pool: NDArray[Any], word: Any, key: Any, step: Any, into: NDArray[Any], sums: NDArray[Any]
+) -> None:
     """One round of a memory chain for some units: states and into of shape (units, rows, n), pool (tiles, n, n), int8.
 
-    sums: room for (rows, n) int32.
+    key: of the first unit's first row; sums: room for (rows, n) int32.
     """
     units, rows, n = states.shape
     tiles = np.uint64(pool.shape[0])
@@ -66,5 +70,4 @@ def step(states: NDArray[Any], pool: NDArray[Any], word: Any, key: Any, into: ND
                 line = sums[row]
                 for j in range(n):
                     line[j] += x0 * w0[j] + x1 * w1[j] + x2 * w2[j] + x3 * w3[j]
-        for row in range(rows):
-            q8(sums[row], key, into[unit, row])
+        q8(sums, np.uint32(key + np.uint32(step * np.uint32(unit * rows))), step, into[unit])

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kernels.chain.arithmetic import ROW_STEP
 from kernels.chain.derive import BLOCK_BYTES, Order, key_of
 from kernels.chain.merkle import DIGEST_BYTES
 from kernels.chain.params import Params
@@ -55,11 +56,15 @@ class Launches:
         self._launch("chain_wide", out.numel(), raw, out, out.numel())
         return out
 
-    def mix(self, sums: torch.Tensor, key: int, into: torch.Tensor) -> None:
-        """Q8 of int32 sums to int8, or Q9 of float32 sums to bfloat16."""
+    def mix(self, sums: torch.Tensor, key: int, into: torch.Tensor, first_row: int | None) -> None:
+        """Q8 of int32 sums to int8, or Q9 of float32 sums to bfloat16; shape (rows, n).
+
+        first_row: the number of the first row, which its key depends on; None = all have one key.
+        """
         kernel = "chain_q9" if sums.is_floating_point() else "chain_q8"
-        quads = sums.numel() // 4
-        self._launch(kernel, quads, sums, into, quads, int(key))
+        quads, step = sums.numel() // 4, 0 if first_row is None else ROW_STEP
+        shift = (sums.shape[1] // 4).bit_length() - 1  # of an item's number, which leaves its row's
+        self._launch(kernel, quads, sums, into, quads, key + step * (first_row or 0) & 0xFFFFFFFF, step, shift)
 
     def lay(self, tiles: torch.Tensor, pool: torch.Tensor, first: int) -> None:
         """Write tiles, shape (count, n, n), to the pool in the layout that `step` reads, from tile `first` on."""
@@ -75,11 +80,15 @@ class Launches:
         then: torch.Tensor,
         order: torch.Tensor,
         number: int,
+        first_unit: int,
     ) -> None:
-        """One round of a memory chain: now and then of shape (units, rows * n), order as `upload_order` made it."""
+        """Round `number` of a memory chain for the units from `first_unit` on.
+
+        now and then: shape (units, rows * n); order: as `upload_order` made it.
+        """
         units = len(now)
         rows = next(rows for rows in STEP_ROWS if params.rows % rows == 0)
-        sizes = (number, units, params.rows, params.n, params.tiles)
+        sizes = (number, units, params.rows, params.n, params.tiles, first_unit)
         self._launch(f"chain_step_{rows}", units * params.n, now, pool, then, order, *sizes)
 
     def upload_order(self, order: Order) -> torch.Tensor:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.chain.arithmetic import BLOCK, product, quantise
+from kernels.chain.arithmetic import BLOCK, ROW_STEP, product, quantise
 from kernels.chain.derive import States, Tile
 from kernels.chain.params import Params
 from kernels.cpu.blas import set_numpy_threads
@@ -22,7 +22,7 @@ SPREAD = 1 << 18
 TRIAL_ROWS, TRIAL_OPS = 256, 1 << 28
 TRIALS = 3
 
-Quantise = Callable[[NDArray[Any], Any, NDArray[Any]], None]
+Quantise = Callable[[NDArray[Any], Any, Any, NDArray[Any]], None]
 
 
 class Product(Protocol):
@@ -32,8 +32,8 @@ class Product(Protocol):
         """A tile as this product takes it."""
         ...
 
-    def rounds(self, states: States, tiles: Sequence[Any], keys: Sequence[int]) -> States:
-        """States, shape (m, n), after one round with each of these tiles and keys."""
+    def rounds(self, states: States, tiles: Sequence[Any], keys: Sequence[int], first_row: int | None) -> States:
+        """States, shape (m, n), after one round with each of these tiles and keys; `first_row` as Mixer has it."""
         ...
 
 
@@ -50,24 +50,32 @@ class Mixer:
         else:
             self._kernel = jit.q9 if bf16 else jit.q8
 
-    def __call__(self, sums: NDArray[Any], key: int, into: NDArray[Any]) -> None:
-        """Write Q of the sums to `into`, of the same shape; both C-contiguous."""
-        word, flat, to = np.uint32(key), sums.reshape(-1), into.reshape(-1)
-        parts = min(self.threads, flat.size // SPREAD)
+    def __call__(self, sums: NDArray[Any], key: int, into: NDArray[Any], first_row: int | None) -> None:
+        """Write Q of the sums to `into`, both of shape (rows, n) and C-contiguous.
+
+        first_row: the number of the first row, which its key depends on; None = all have one key.
+        """
+        step = 0 if first_row is None else ROW_STEP
+        parts = min(self.threads, sums.size // SPREAD)
+        size = -(-len(sums) // parts) if parts > 1 else len(sums)
+
+        def part(at: int) -> None:
+            own = key + step * ((first_row or 0) + at) & 0xFFFFFFFF
+            self._kernel(sums[at : at + size], np.uint32(own), np.uint32(step), into[at : at + size])
+
         if self._pool is None or parts < 2:
-            self._kernel(flat, word, to)
-            return
-        step = -(-flat.size // parts)
-        cuts = [slice(at, at + step) for at in range(0, flat.size, step)]
-        list(self._pool.map(lambda cut: self._kernel(flat[cut], word, to[cut]), cuts))
+            part(0)
+        else:
+            list(self._pool.map(part, range(0, len(sums), size)))
 
     def close(self) -> None:
         """Send the threads home."""
         if self._pool:
             self._pool.shutdown()
 
-    def _plain(self, sums: NDArray[Any], key: Any, into: NDArray[Any]) -> None:
-        into[:] = quantise(sums, int(key), "bf16" if self._bf16 else "int8")
+    def _plain(self, sums: NDArray[Any], key: Any, step: Any, into: NDArray[Any]) -> None:
+        keys = (int(key) + int(step) * np.arange(len(sums), dtype=np.uint64)).astype(np.uint32)
+        into[:] = quantise(sums, keys, "bf16" if self._bf16 else "int8")
 
 
 class IntProduct:
@@ -82,13 +90,13 @@ class IntProduct:
     def tile(self, numbers: Tile) -> Any:
         return self._torch.from_numpy(numbers)
 
-    def rounds(self, states: States, tiles: Sequence[Any], keys: Sequence[int]) -> States:
+    def rounds(self, states: States, tiles: Sequence[Any], keys: Sequence[int], first_row: int | None) -> States:
         x = np.array(states, order="C")
         sums = np.empty(x.shape, dtype=np.int32)
         left, result = self._torch.from_numpy(x), self._torch.from_numpy(sums)
         for tile, key in zip(tiles, keys, strict=True):
             self._torch._int_mm(left, tile, out=result)  # noqa: SLF001 - torch's only integer product
-            self._mixer(sums, key, x)
+            self._mixer(sums, key, x, first_row)
         return x
 
 
@@ -111,20 +119,20 @@ class FloatProduct:
     def tile(self, numbers: Tile) -> Any:
         return numbers.astype(np.float32)
 
-    def rounds(self, states: States, tiles: Sequence[Any], keys: Sequence[int]) -> States:
+    def rounds(self, states: States, tiles: Sequence[Any], keys: Sequence[int], first_row: int | None) -> States:
         x = states.astype(np.float32)
         sums = np.empty_like(x)
         whole = np.empty(x.shape, dtype=np.int32) if x.shape[1] > BLOCK else None
         for tile, key in zip(tiles, keys, strict=True):
             if whole is None:
                 self._multiply(x, tile, sums)
-                self._mixer(sums, key, x)
+                self._mixer(sums, key, x, first_row)
                 continue
             whole[:] = 0
             for k in range(0, x.shape[1], BLOCK):
                 self._multiply(x[:, k : k + BLOCK], tile[k : k + BLOCK], sums)
                 np.add(whole, sums, out=whole, casting="unsafe")
-            self._mixer(whole, key, x)
+            self._mixer(whole, key, x, first_row)
         return x.astype(states.dtype)
 
 
@@ -157,7 +165,7 @@ def _seconds(candidate: Product, params: Params) -> float | None:
         wanted = quantise(product(x, w), 1, params.arithmetic)
         for _ in range(TRIALS):
             start = time.perf_counter()
-            found = candidate.rounds(x, [tile], [1])
+            found = candidate.rounds(x, [tile], [1], None)
             least_s = min(least_s, time.perf_counter() - start)
         if not np.array_equal(found, wanted):
             return None

@@ -32,8 +32,8 @@ class Replayer(Protocol[Given, Part]):
         """Their states from among those kept; None = the first ones."""
         ...
 
-    def run(self, part: Part, order: Order, rounds: range) -> Part:
-        """The states after these rounds."""
+    def run(self, part: Part, units: range, order: Order, rounds: range) -> Part:
+        """The states of these units after these rounds."""
         ...
 
     def raw(self, part: Part) -> list[bytes]:
@@ -137,11 +137,11 @@ class Record(Generic[Kept]):
         for segment in range(at, last + 1):
             order = self._order(segment)
             if segment < first:
-                part = replayer.run(part, order, range(self.params.rounds))
+                part = replayer.run(part, units, order, range(self.params.rounds))
                 continue
             found[segment] = []
             for commit in range(self.params.commits):
-                part = replayer.run(part, order, range(commit * every, (commit + 1) * every))
+                part = replayer.run(part, units, order, range(commit * every, (commit + 1) * every))
                 found[segment].append(replayer.raw(part))
         return found
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.chain.arithmetic import BLOCK, TileOf, compute_tile, memory_tiles, product, quantise
-from kernels.chain.derive import Order, States, Tile
+from kernels.chain.arithmetic import BLOCK, TileOf, compute_tile, memory_tiles, product, quantise, row_keys
+from kernels.chain.derive import Order, States, Tile, Words
 from kernels.chain.params import Params
 from kernels.chain.tiles import Tiles
 
@@ -26,6 +26,7 @@ PIECE = 256
 class Stretch:
     """A unit's state and the rounds of a segment that it is to go through."""
 
+    unit: int
     state: States  #: shape (rows, n)
     order: Order
     rounds: range
@@ -60,8 +61,8 @@ def _by_tile(params: Params, stretches: Sequence[Stretch], tile_of: TileOf) -> l
         sums = _thin_product(np.concatenate([states[which] for which in passing]), tile_of(wanted))
         for row, which in enumerate(passing):
             stretch = stretches[which]
-            key = int(stretch.order.keys[stretch.rounds[done[which]]])
-            states[which] = quantise(sums[row : row + 1], key, params.arithmetic)
+            keys = _keys(params, stretch, stretch.rounds[done[which]])
+            states[which] = quantise(sums[row : row + 1], keys, params.arithmetic)
             done[which] += 1
             queue(which)
     return states
@@ -96,6 +97,11 @@ def _by_round(params: Params, stretches: Sequence[Stretch], tiles: Tiles) -> lis
         tiles.prepare(list(chosen.values()))
         for which in going:
             stretch = stretches[which]
-            key = int(stretch.order.keys[stretch.rounds[step]])
-            states[which] = quantise(product(states[which], tiles(chosen[which])), key, params.arithmetic)
+            keys = _keys(params, stretch, stretch.rounds[step])
+            states[which] = quantise(product(states[which], tiles(chosen[which])), keys, params.arithmetic)
     return states
+
+
+def _keys(params: Params, stretch: Stretch, number: int) -> Words:
+    """Of the rows of its unit in round `number`."""
+    return row_keys(params, int(stretch.order.keys[number]), [stretch.unit]).reshape(-1)

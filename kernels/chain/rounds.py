@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kernels.chain import arithmetic, derive
 from kernels.chain.arithmetic import compute_tile
-from kernels.chain.derive import Order, States
+from kernels.chain.derive import Order, States, Words
 from kernels.chain.params import Params
 from kernels.chain.products import Mixer, quickest
 from kernels.spec import UnsupportedError
@@ -29,11 +29,11 @@ class Compute:
         self._product = quickest(params, mixer)
         self._tiles = [self._product.tile(derive.tile(params, seed, index)) for index in range(params.tiles)]
 
-    def run(self, states: States, order: Order, rounds: range) -> States:
-        """The states, shape (units, 1, n), after these rounds."""
+    def run(self, states: States, units: range, order: Order, rounds: range) -> States:
+        """The states of these units, shape (units, 1, n), after these rounds."""
         tiles = [self._tiles[compute_tile(self._params, order, number)] for number in rounds]
         keys = [int(order.keys[number]) for number in rounds]
-        return self._product.rounds(states[:, 0], tiles, keys)[:, np.newaxis]
+        return self._product.rounds(states[:, 0], tiles, keys, units.start)[:, np.newaxis]
 
 
 class Memory:
@@ -58,15 +58,16 @@ class Memory:
         except ImportError:  # numba is not installed
             self._step = None
         else:
-            self._step = jit.step
+            self._step = jit.memory_step
 
-    def run(self, states: States, order: Order, rounds: range) -> States:
-        """The states, shape (units, rows, n), after these rounds."""
+    def run(self, states: States, units: range, order: Order, rounds: range) -> States:
+        """The states of these units, shape (units, rows, n), after these rounds."""
         if self._step is None:
-            return arithmetic.replay(self._params, states, order, rounds, self._pool.__getitem__)
+            return arithmetic.replay(self._params, states, order, rounds, self._pool.__getitem__, units=units)
         now, then = np.array(states, order="C"), np.empty(states.shape, dtype=np.int8)
         for number in rounds:
-            self._advance(self._step, now, then, order.words[number], order.keys[number])
+            keys = arithmetic.row_keys(self._params, int(order.keys[number]), units)[:, 0]
+            self._advance(self._step, now, then, order.words[number], keys)
             now, then = then, now
         return now
 
@@ -74,10 +75,10 @@ class Memory:
         """Send the threads home."""
         self._workers.shutdown()
 
-    def _advance(self, step: Callable[..., None], now: States, then: States, word: Any, key: Any) -> None:
+    def _advance(self, step: Callable[..., None], now: States, then: States, word: Any, keys: Words) -> None:
         def part(cut: slice) -> None:
             sums = np.empty(now.shape[1:], dtype=np.int32)
-            step(now[cut], self._pool, word, key, then[cut], sums)
+            step(now[cut], self._pool, word, keys[cut.start], np.uint32(arithmetic.ROW_STEP), then[cut], sums)
 
         size = -(-len(now) // self._threads)
         list(self._workers.map(part, [slice(at, at + size) for at in range(0, len(now), size)]))
@@ -93,4 +94,4 @@ class Memory:
             part: NDArray[np.int8] = self._pool[at : at + step]
             for place in range(len(part)):
                 part[place] = derive.tile(params, seed, at + place)
-            part[:] = product.rounds(part.reshape(-1, n), layers, keys).reshape(part.shape)
+            part[:] = product.rounds(part.reshape(-1, n), layers, keys, None).reshape(part.shape)

@@ -4,6 +4,7 @@
 typedef unsigned int u32;
 typedef unsigned long long u64;
 
+#define ROW_STEP 0x9E3779B1u // between the keys of neighbouring rows
 #define ITEM (blockIdx.x * (u64)blockDim.x + threadIdx.x)
 
 __device__ __forceinline__ u32 turned(u32 x, int left) { return x << left | x >> (32 - left); }
@@ -69,12 +70,14 @@ extern "C" __global__ void chain_wide(const unsigned short* raw, unsigned short*
     if (item < count) out[item] = (unsigned short)to_bf16(((int)raw[item] * 511 >> 16) - 255);
 }
 
-// Q8 of four int32 sums an item, to int8
-extern "C" __global__ void chain_q8(const int4* __restrict__ sums, u32* __restrict__ into, u64 quads, u64 key) {
+// Q8 of four int32 sums an item, to int8. A row has 1 << shift items; `key` is that of the first, `step` lies between
+// the keys of two.
+extern "C" __global__ void chain_q8(const int4* __restrict__ sums, u32* __restrict__ into, u64 quads, u64 key, u64 step,
+                                    u64 shift) {
     u64 item = ITEM;
     if (item >= quads) return;
     int4 y = sums[item];
-    u32 k = (u32)key;
+    u32 k = (u32)key + (u32)step * (u32)(item >> shift);
     into[item] = (mixed((u32)y.x + k) & 255) | (mixed((u32)y.y + k) & 255) << 8 | (mixed((u32)y.z + k) & 255) << 16 |
                  mixed((u32)y.w + k) << 24;
 }
@@ -84,11 +87,12 @@ __device__ __forceinline__ u32 q9(float sum, u32 key) {
 }
 
 // Q9 of four float32 sums an item, which are whole and below 2^24, to bfloat16
-extern "C" __global__ void chain_q9(const float4* __restrict__ sums, uint2* __restrict__ into, u64 quads, u64 key) {
+extern "C" __global__ void chain_q9(const float4* __restrict__ sums, uint2* __restrict__ into, u64 quads, u64 key,
+                                    u64 step, u64 shift) {
     u64 item = ITEM;
     if (item >= quads) return;
     float4 y = sums[item];
-    u32 k = (u32)key;
+    u32 k = (u32)key + (u32)step * (u32)(item >> shift);
     uint2 both;
     both.x = q9(y.x, k) | q9(y.y, k) << 16;
     both.y = q9(y.z, k) | q9(y.w, k) << 16;
@@ -112,16 +116,17 @@ extern "C" __global__ void chain_lay(const unsigned char* __restrict__ tiles, ui
 }
 
 // A round of a memory chain. An item is a column of a unit: its thread reads that column of the tile which the unit's
-// own state tells. `order` holds the word and the key of round `number`.
+// own state tells. `order` holds the word and the key of round `number`; `first`: the number of the first unit.
 template <int ROWS>
 __device__ __forceinline__ void step(const int4* __restrict__ states, const int4* __restrict__ pool,
                                      unsigned char* __restrict__ into, const u32* __restrict__ order, u64 number,
-                                     u64 units, u64 rows, u64 n, u64 tiles) {
+                                     u64 units, u64 rows, u64 n, u64 tiles, u64 first) {
     u64 item = ITEM;
     if (item >= units * n) return;
     u64 unit = item / n, column = item % n, loads = n / 16;
     const int4* state = states + unit * rows * loads;
-    u32 head = mixed((u32)state[0].x ^ order[2 * number]), key = order[2 * number + 1];
+    u32 head = mixed((u32)state[0].x ^ order[2 * number]);
+    u32 key = order[2 * number + 1] + ROW_STEP * (u32)((first + unit) * rows);
     const int4* tile = pool + ((u64)head * tiles >> 32) * loads * n + column;
     for (u64 row = 0; row < rows; row += ROWS) {
         int sums[ROWS];
@@ -141,22 +146,22 @@ __device__ __forceinline__ void step(const int4* __restrict__ states, const int4
         }
 #pragma unroll
         for (int r = 0; r < ROWS; r++)
-            into[(unit * rows + row + r) * n + column] = (unsigned char)mixed((u32)sums[r] + key);
+            into[(unit * rows + row + r) * n + column] = (unsigned char)mixed((u32)sums[r] + key + ROW_STEP * (u32)(row + r));
     }
 }
 
 // as many rows at a time as there are, at most 16, whose sums are kept in registers
 extern "C" __global__ void chain_step_1(const int4* states, const int4* pool, unsigned char* into, const u32* order,
-                                        u64 number, u64 units, u64 rows, u64 n, u64 tiles) {
-    step<1>(states, pool, into, order, number, units, rows, n, tiles);
+                                        u64 number, u64 units, u64 rows, u64 n, u64 tiles, u64 first) {
+    step<1>(states, pool, into, order, number, units, rows, n, tiles, first);
 }
 extern "C" __global__ void chain_step_4(const int4* states, const int4* pool, unsigned char* into, const u32* order,
-                                        u64 number, u64 units, u64 rows, u64 n, u64 tiles) {
-    step<4>(states, pool, into, order, number, units, rows, n, tiles);
+                                        u64 number, u64 units, u64 rows, u64 n, u64 tiles, u64 first) {
+    step<4>(states, pool, into, order, number, units, rows, n, tiles, first);
 }
 extern "C" __global__ void chain_step_16(const int4* states, const int4* pool, unsigned char* into, const u32* order,
-                                         u64 number, u64 units, u64 rows, u64 n, u64 tiles) {
-    step<16>(states, pool, into, order, number, units, rows, n, tiles);
+                                         u64 number, u64 units, u64 rows, u64 n, u64 tiles, u64 first) {
+    step<16>(states, pool, into, order, number, units, rows, n, tiles, first);
 }
 
 // SHA-256 (FIPS 180-4): one block of sixteen words into the eight of `h`

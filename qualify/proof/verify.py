@@ -98,7 +98,10 @@ def _faults(transcript: Transcript, device: Device) -> Iterator[str]:
         else:
             found[number] = problem
     tiles = Tiles(chain.params, device.seed)
-    stretches = [Stretch(state, chain.order(opened[at]), chain.rounds(opened[at])) for at, state in starts.items()]
+    stretches = [
+        Stretch(opened[at].unit, state, chain.order(opened[at]), chain.rounds(opened[at]))
+        for at, state in starts.items()
+    ]
     for at, state in zip(starts, replay_many(chain.params, stretches, tiles), strict=True):
         if not hmac.compare_digest(derive.to_bytes(state), opened[at].end):
             found[at] = "its rounds do not lead from its first state to its last"

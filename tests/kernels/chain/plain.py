@@ -69,7 +69,19 @@ def q9(y: int, key: int) -> int:
 
 
 def mixed(sums: NDArray[np.int64], key: int, q: Callable[[int, int], int]) -> States:
+    """One key for all: the layers of deep tiles."""
     return np.array([q(int(y), key) for y in sums.ravel()], dtype=np.int64).reshape(sums.shape)
+
+
+def mixed_by_row(sums: NDArray[np.int64], key: int, q: Callable[[int, int], int]) -> States:
+    """Each row under a key of its own; sums of shape (units, rows, n)."""
+    units, rows, n = sums.shape
+    made = [
+        [q(int(y), key + 0x9E3779B1 * (unit * rows + row)) for y in sums[unit, row]]
+        for unit in range(units)
+        for row in range(rows)
+    ]
+    return np.array(made, dtype=np.int64).reshape(units, rows, n)
 
 
 @dataclass(frozen=True)
@@ -116,7 +128,7 @@ class Plain:
             if chosen not in tiles:
                 tiles[chosen] = self.tile(chosen)
             made.append(state @ tiles[chosen])
-        return mixed(np.stack(made), key, q9 if self.bf16 else q8)
+        return mixed_by_row(np.stack(made), key, q9 if self.bf16 else q8)
 
     def segments(self) -> Iterator[tuple[bytes, list[States]]]:
         """Root and committed states of one segment after the other, under SALTS."""

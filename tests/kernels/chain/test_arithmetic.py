@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kernels.chain.arithmetic import CHUNK, mix32, product, quantise
+from kernels.chain import derive
+from kernels.chain.arithmetic import CHUNK, mix32, product, quantise, replay, row_keys
+from kernels.chain.tiles import Tiles
 from tests.kernels.chain import plain
+from tests.kernels.chain.golden import CHAINS
 
 #: sums of a round: both ends of int32, and what lies around zero
 SUMS = np.array([0, 1, -1, 255, 2**24, -(2**24), 2**27, -(2**27), 2**31 - 1, -(2**31)], dtype=np.int32)
@@ -55,14 +58,48 @@ def test_numbers_of_the_next_state_are_the_protocol_s(key: int) -> None:
 
 
 def test_more_numbers_than_are_mixed_at_a_time() -> None:
-    """The last of one chunk, the first of the next, the last of all."""
-    sums = np.arange(2 * CHUNK + 5, dtype=np.int32).reshape(1, -1)
+    """The last row of one chunk, the first of the next, the last of all; each with its own key."""
+    rows = 2 * CHUNK // 64 + 5
+    sums = np.arange(64 * rows, dtype=np.int32).reshape(rows, 1, 64)
 
-    found = quantise(sums, 9, "int8")
+    found = quantise(sums, np.arange(rows, dtype=np.uint32).reshape(rows, 1), "int8")
 
     assert found.shape == sums.shape
-    for at in (0, CHUNK - 1, CHUNK, 2 * CHUNK + 4):
-        assert found[0, at] == plain.q8(at, 9)
+    for row in (0, CHUNK // 64 - 1, CHUNK // 64, rows - 1):
+        assert found[row, 0, 63] == plain.q8(64 * row + 63, row)
+
+
+def test_every_row_has_a_key_of_its_own() -> None:
+    """The round's, and the row's number times an odd constant, mod 2^32; units need not be neighbours."""
+    found = row_keys(CHAINS["memory"], 0xFFFFFFFF, [0, 1, (1 << 20) - 1])
+
+    step = 0x9E3779B1
+    assert found.tolist() == [
+        [(0xFFFFFFFF + step * (2 * unit + row)) % 2**32 for row in range(2)] for unit in (0, 1, (1 << 20) - 1)
+    ]
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_rows_that_were_made_equal_part_again(name: str) -> None:
+    """Or one lie, once, would make one row's work do for all: after a round no two rows share more than chance."""
+    params = CHAINS[name]
+    states = np.broadcast_to(derive.first_states(params, plain.SEED, [0])[:, :1], (params.units, params.rows, params.n))
+    order = derive.order(params, bytes(16), 0, 0, bytes(32), bytes(32))
+
+    after = replay(params, states, order, range(1), Tiles(params, plain.SEED)).reshape(-1, params.n)
+
+    shared = [(after[one] == after[other]).sum() for one in range(len(after)) for other in range(one)]
+    assert max(shared) < params.n // 8  # of 64 numbers, 0.25 are shared by chance
+
+
+def test_states_and_units_must_be_as_many() -> None:
+    """A state whose unit is not told cannot be redone."""
+    params = CHAINS["int8"]
+    states = derive.first_states(params, plain.SEED, [3])
+    order = derive.order(params, bytes(16), 0, 0, bytes(32), bytes(32))
+
+    with pytest.raises(ValueError, match="1 states need as many units, got 32"):
+        replay(params, states, order, range(1), Tiles(params, plain.SEED))
 
 
 def test_the_mix_leaves_every_number_about_as_likely() -> None:

@@ -58,20 +58,22 @@ def test_streams_of_many_indices_are_those_of_the_host() -> None:
     assert [bytes(line) for line in found.numpy()] == [plain.stream(b"state", index, 192) for index in range(6, 11)]
 
 
+@pytest.mark.parametrize("first_row", [None, 0, 5, 2**26 - 3])
 @pytest.mark.parametrize("key", KEYS)
-def test_the_mix_is_the_protocol_s(key: int) -> None:
-    """Q8 of both ends of int32, Q9 of what float32 holds exactly."""
+def test_the_mix_is_the_protocol_s(key: int, first_row: int | None) -> None:
+    """Q8 of both ends of int32, Q9 of what float32 holds exactly; three rows of eight, each with a key of its own."""
     import torch
 
     launches = Launches(EmulatedGpu(), "cpu")
-    sums, eight = torch.from_numpy(np.resize(SUMS, 12)), torch.empty(12, dtype=torch.int8)
-    floats, nine = sums[:8].clip(-(2**24), 2**24).float(), torch.empty(8, dtype=torch.bfloat16)
+    sums, eight = torch.from_numpy(np.resize(SUMS, (3, 8))), torch.empty(3, 8, dtype=torch.int8)
+    floats, nine = sums.clip(-(2**24), 2**24).float(), torch.empty(3, 8, dtype=torch.bfloat16)
 
-    launches.mix(sums, key, eight)
-    launches.mix(floats, key, nine)
+    launches.mix(sums, key, eight, first_row)
+    launches.mix(floats, key, nine, first_row)
 
-    assert eight.tolist() == [plain.q8(int(y), key) for y in sums]
-    assert nine.tolist() == [plain.q9(int(y), key) for y in floats]
+    keys = [key if first_row is None else key + 0x9E3779B1 * (first_row + row) for row in range(3)]
+    assert eight.tolist() == [[plain.q8(int(y), own) for y in row] for row, own in zip(sums, keys, strict=True)]
+    assert nine.tolist() == [[plain.q9(int(y), own) for y in row] for row, own in zip(floats, keys, strict=True)]
 
 
 def digests(params: Params, states: torch.Tensor, segment: int) -> bytes:
@@ -124,12 +126,14 @@ def test_a_step_is_exact(rows: int, *, extreme: bool) -> None:
     launches.lay(torch.from_numpy(tiles[4:]), pool, 4)
     order = derive.order(params, bytes(16), 0, 0, bytes(32), bytes(32))
 
-    launches.step(params, pool, torch.from_numpy(states), then, launches.upload_order(order), 2)
+    launches.step(params, pool, torch.from_numpy(states), then, launches.upload_order(order), 2, 1)
 
     for unit in range(3):
         head = mix32(states[unit, 0, :4].copy().view(np.uint32) ^ order.words[2])
         sums = states[unit].astype(np.int64) @ tiles[int(head[0]) * params.tiles >> 32].astype(np.int64)
-        assert then[unit].tolist() == [plain.q8(int(y), int(order.keys[2])) for y in sums.ravel()]
+        keys = [int(order.keys[2]) + 0x9E3779B1 * ((1 + unit) * rows + row) for row in range(rows)]
+        wanted = [plain.q8(int(y), own) for line, own in zip(sums, keys, strict=True) for y in line]
+        assert then[unit].tolist() == wanted
 
 
 def rounding(left: torch.Tensor, right: torch.Tensor, into: torch.Tensor) -> None:

@@ -63,7 +63,7 @@ def accepted(params: Params, opening: Opening, roots: list[bytes]) -> bool:
     before = roots[segment - 1] if segment else derive.start_root(CHALLENGE, DEVICE, SEED)
     order = derive.order(params, CHALLENGE, DEVICE, segment, before, SALTS[segment])
     rounds = range(commit * params.commit_every, (commit + 1) * params.commit_every)
-    end = replay(params, state[np.newaxis], order, rounds, Tiles(params, SEED))[0]
+    end = replay(params, state[np.newaxis], order, rounds, Tiles(params, SEED), units=[unit])[0]
     return known and derive.to_bytes(end) == opening.end and led(segment, commit, opening.end, opening.end_path)
 
 

@@ -26,7 +26,10 @@ def stretches(params: Params, count: int) -> list[Stretch]:
     states = derive.first_states(params, SEED, range(count))
     orders = [derive.order(params, bytes(16), 0, number, bytes(32), bytes(32)) for number in range(count)]
     ends = [number % (params.rounds + 1) for number in range(count)]
-    return [Stretch(states[number], orders[number], range(ends[number] // 2, ends[number])) for number in range(count)]
+    return [
+        Stretch(number, states[number], orders[number], range(ends[number] // 2, ends[number]))
+        for number in range(count)
+    ]
 
 
 @pytest.mark.parametrize("params", [*CHAINS.values(), WIDE, replace(WIDE, arithmetic="bf16")])
@@ -38,7 +41,7 @@ def test_together_is_as_alone(params: Params) -> None:
     found = replay_many(params, given, tiles)
 
     for one, state in zip(given, found, strict=True):
-        alone = replay(params, one.state[np.newaxis], one.order, one.rounds, tiles)[0]
+        alone = replay(params, one.state[np.newaxis], one.order, one.rounds, tiles, units=[one.unit])[0]
         assert state.dtype == alone.dtype
         assert np.array_equal(state, alone)
 
