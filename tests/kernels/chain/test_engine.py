@@ -43,7 +43,7 @@ def prepare(engine: Engine, params: Params) -> None:
     engine.prepare(params, seed=SEED, challenge=CHALLENGE, device=DEVICE)
 
 
-def accepted(params: Params, opening: Opening, roots: list[bytes]) -> bool:
+def accepted(params: Params, opening: Opening, roots: list[bytes], salts: list[bytes] = SALTS) -> bool:
     """What a verifier does, all of it."""
     leaf, node = derive.leaf_context(CHALLENGE, DEVICE), derive.node_context(CHALLENGE, DEVICE)
     segment, unit, commit = opening.segment, opening.unit, opening.commit
@@ -61,7 +61,7 @@ def accepted(params: Params, opening: Opening, roots: list[bytes]) -> bool:
         known = opening.start == opening.start_path == b""
     state = derive.from_bytes(params, opening.start) if opening.start else derive.first_states(params, SEED, [unit])[0]
     before = roots[segment - 1] if segment else derive.start_root(CHALLENGE, DEVICE, SEED)
-    order = derive.order(params, CHALLENGE, DEVICE, segment, before, SALTS[segment])
+    order = derive.order(params, CHALLENGE, DEVICE, segment, before, salts[segment])
     rounds = range(commit * params.commit_every, (commit + 1) * params.commit_every)
     end = replay(params, state[np.newaxis], order, rounds, Tiles(params, SEED), units=[unit])[0]
     return known and derive.to_bytes(end) == opening.end and led(segment, commit, opening.end, opening.end_path)
