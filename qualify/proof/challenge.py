@@ -68,10 +68,6 @@ class Challenge:
         """The numbers of the devices, in order."""
         return tuple(device.index for device in self.devices)
 
-    def device(self, index: int) -> Device:
-        """The device with this number."""
-        return next(device for device in self.devices if device.index == index)
-
     def _problem(self) -> str | None:
         indices = self.indices
         sound = (

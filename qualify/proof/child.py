@@ -87,7 +87,7 @@ def serve(source: IO[bytes], target: IO[bytes], session: Session) -> int:
         while line := source.readline(MOST_LINE_BYTES + 1):
             try:
                 said, code = session.answer(line), 0
-            except (ProtocolError, UnsupportedError, ValueError, MemoryError) as error:
+            except (UnsupportedError, ValueError, MemoryError, RuntimeError) as error:  # RuntimeError: torch's
                 said, code = {"error": str(error) or type(error).__name__}, 1
             target.write(strict.canonical(said) + b"\n")
             target.flush()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from kernels.chain.engine import Engine, Opening
@@ -79,4 +79,5 @@ class Prover:
         if self._crew is None:
             return {device.index: work(device, engine) for device, engine in self._engines.items()}
         begun = {device: self._crew.submit(work, device, engine) for device, engine in self._engines.items()}
+        wait(begun.values())
         return {device.index: future.result() for device, future in begun.items()}

@@ -29,11 +29,6 @@ class Epoch:
     received_ns: int  #: when the roots had arrived
     roots: Roots
 
-    @property
-    def lasted_s(self) -> float:
-        """Seconds within which all of the epoch's segments were run, one round trip included."""
-        return (self.received_ns - self.released_ns) / 1e9
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transcript:

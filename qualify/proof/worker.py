@@ -30,11 +30,11 @@ _COMMAND = (sys.executable, "-P", "-m", "qualify.proof.worker")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one verdict may cost. The usual transcript of one H100 takes a tenth of it."""
+    """What one verdict may cost: a hundred times a light check of one H100, since a node may have 64."""
 
     memory_bytes: int = 3 << 30  #: address space, the interpreter's own 0.4 GB included
-    cpu_s: int = 60
-    wall_s: float = 120.0
+    cpu_s: int = 300
+    wall_s: float = 600.0
 
 
 def run_worker(

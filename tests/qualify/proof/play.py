@@ -58,6 +58,15 @@ def challenge_of(
     )
 
 
+#: of segment, unit, commit and the state computed: the state to go on with instead, or None
+Spoil = Callable[[int, int, int, bytes], bytes | None]
+
+
+def honest(segment: int, unit: int, commit: int, state: bytes) -> bytes | None:
+    """Spoils nothing."""
+    return None
+
+
 @dataclass
 class FakeClock:
     """The server's and the node's time; every segment takes a quarter of a second of it, unless told otherwise."""
@@ -96,11 +105,13 @@ def play(
     *,
     clock: FakeClock | None = None,
     engines: Sequence[Engine] | None = None,
+    spoil: Spoil | None = None,
     seed: int = 1,
 ) -> Transcript:
-    """A whole run of a challenge, each message through its JSON as over HTTP."""
+    """A whole run of a challenge, each message through its JSON as over HTTP; `spoil` is how a Ledger cheats."""
     clock = clock or FakeClock()
-    crew = engines or [Paced(open_engine("cpu", threads=1), clock) for _ in challenge.devices]
+    plain: Callable[[], Engine] = (lambda: Ledger(spoil)) if spoil else (lambda: open_engine("cpu", threads=1))
+    crew = engines or [Paced(plain(), clock) for _ in challenge.devices]
     referee = Referee(challenge, randomness(seed))
     prover = Prover(challenge, crew, clock.seconds)
     prover.ready()
@@ -114,16 +125,10 @@ def play(
     return referee.openings(messages.openings_from_json(opened, challenge), clock.now())
 
 
-Spoil = Callable[[int, int, int, bytes], bytes | None]
-
-
 class Ledger:
-    """An engine that keeps every state, and may commit to others than it computed.
+    """An engine that keeps every state, and may commit to others than it computed."""
 
-    `spoil(segment, unit, commit, state)` gives the state to go on with instead, or None.
-    """
-
-    def __init__(self, spoil: Spoil = lambda segment, unit, commit, state: None) -> None:
+    def __init__(self, spoil: Spoil = honest) -> None:
         self._spoil = spoil
         self.kept: dict[tuple[int, int, int], bytes] = {}
         self._trees: list[merkle.Tree] = []
@@ -157,6 +162,8 @@ class Ledger:
         return self._roots[-1]
 
     def open(self, segment: int, unit: int, commit: int) -> Opening:
+        if (segment, unit, commit) not in self.kept:
+            raise ValueError(f"no commitment {(segment, unit, commit)}")
         commits = self._params.commits
         before = (segment, unit, commit - 1) if commit else (segment - 1, unit, commits - 1)
         end, end_path = self._leaf(segment, unit, commit)
@@ -177,5 +184,4 @@ class Ledger:
 @functools.cache
 def good(kind: str) -> Transcript:
     """An honest transcript of one device."""
-    clock = FakeClock()
-    return play(challenge_of(KINDS[kind]), clock=clock, engines=[Paced(Ledger(), clock)])
+    return play(challenge_of(KINDS[kind]), spoil=honest)

@@ -19,13 +19,13 @@ from qualify.proof import messages
 from qualify.proof.child import Session, serve
 from qualify.proof.referee import Now, Referee
 from qualify.proof.verify import verify
-from tests.qualify.proof.play import INT8, challenge_of, randomness
+from tests.qualify.proof.play import INT8, Ledger, challenge_of, randomness
 
 SALT = "00" * 32
 
 
 def small_engine(kind: DeviceKind, index: int) -> Engine:
-    return open_engine(kind, index, threads=1)
+    return Ledger() if kind == "cpu" else open_engine(kind, index)
 
 
 def begin(**changes: object) -> dict[str, object]:
@@ -100,7 +100,7 @@ def test_another_challenge_begins_anew() -> None:
         ([{"salt": SALT}], "a challenge comes first"),
         ([begin(), {"salt": "00"}], "64 lower-case hex digits"),
         ([begin(), {"open": {"0": []}}], "expected 16 entries"),
-        ([begin(), {"open": {"0": [[3, 0, 0]] * 16}}], "no commitment"),
+        ([begin(), {"open": {"0": [[3, 0, 0]] * 16}}], "(3, 0, 0)"),
         ([begin(devices=[])], "1 to 64 entries"),
         ([b'{"challenge": NaN}'], "NaN"),
         ([b"[" * 100_000], "nested too deeply"),

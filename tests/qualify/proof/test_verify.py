@@ -18,7 +18,7 @@ from qualify.proof.transcript import Transcript
 from qualify.proof.verdict import BANDWIDTH, BF16, INT8, MEMORY
 from qualify.proof.verify import verify, verify_bytes
 from tests.qualify.proof.mutants import mutants
-from tests.qualify.proof.play import KINDS, FakeClock, Ledger, Paced, challenge_of, good, play, randomness
+from tests.qualify.proof.play import KINDS, FakeClock, Ledger, Paced, challenge_of, good, honest, play, randomness
 
 
 def spoilt(transcript: Transcript, part: str, which: Sequence[int], bit: int = 0) -> Transcript:
@@ -63,7 +63,7 @@ def test_honest_provers_are_never_rejected() -> None:
 
 def test_a_rate_below_the_floor_is_below_it_and_keeps_its_figures() -> None:
     """4 segments a second of 2 * 4 * 64 * 64 * 2 operations are 262144 a second."""
-    at, above = (verify(play(challenge_of(floor_per_s=floor))) for floor in (262_144.0, 262_145.0))
+    at, above = (verify(play(challenge_of(floor_per_s=floor), spoil=honest)) for floor in (262_144.0, 262_145.0))
 
     assert (at.outcome, at.figures[INT8].value) == ("pass", 262_144)
     assert (above.outcome, above.figures[INT8].value) == ("below_floor", 262_144)
@@ -75,7 +75,7 @@ def test_too_few_segments_are_below_the_floor_even_without_one() -> None:
     """A device that takes 5 s for each of 4 segments is cut after four times the 4 s planned."""
     challenge = replace(challenge_of(), least_segments=5)
 
-    verdict = verify(play(challenge, clock=FakeClock(segment_ns=5_000_000_000)))
+    verdict = verify(play(challenge, clock=FakeClock(segment_ns=5_000_000_000), spoil=honest))
 
     assert (verdict.outcome, verdict.why) == ("below_floor", "device 0 ran 4 segments, at least 5 were expected")
 
@@ -83,7 +83,7 @@ def test_too_few_segments_are_below_the_floor_even_without_one() -> None:
 def test_memory_that_is_read_slowly_proves_no_memory() -> None:
     """4 segments a second of 2 * 64 * 64 * 4 bytes: at 131072 B/s it counts, above that it may have been made anew."""
     held, slow, floored = (
-        verify(play(challenge_of(KINDS["memory"], resident_per_s=resident, floor_per_s=floor)))
+        verify(play(challenge_of(KINDS["memory"], resident_per_s=resident, floor_per_s=floor), spoil=honest))
         for resident, floor in ((131_072.0, 0.0), (131_073.0, 0.0), (0.0, 131_073.0))
     )
 
@@ -95,7 +95,7 @@ def test_memory_that_is_read_slowly_proves_no_memory() -> None:
 
 def test_a_part_of_the_devices_says_nothing_of_the_node() -> None:
     """Only what each did by itself."""
-    verdict = verify(play(replace(challenge_of(devices=2), whole=False)))
+    verdict = verify(play(replace(challenge_of(devices=2), whole=False), spoil=honest))
 
     assert (verdict.figures, set(verdict.devices)) == ({}, {0, 1})
 
@@ -127,7 +127,7 @@ def test_one_wrong_opening_of_sixteen_may_be_a_flipped_bit_and_two_are_none(kind
 
 def test_one_wrong_opening_of_fewer_is_a_cheat() -> None:
     """One of fifteen is more than hardware does."""
-    transcript = play(challenge_of(samples=15))
+    transcript = play(challenge_of(samples=15), spoil=honest)
 
     assert verify(spoilt(transcript, "end", later(transcript)[:1])).outcome == "cheat_proven"
 
@@ -144,21 +144,22 @@ def test_the_first_wrong_opening_is_named() -> None:
     assert why == f"1 of 16 openings are wrong; the first: {place}: its last state is not what was committed to"
 
 
-def test_numbers_that_no_round_leaves_are_wrong_even_when_committed_to() -> None:
+@pytest.mark.parametrize("number", [256, -256, 32_767, -32_768])
+def test_numbers_that_no_round_leaves_are_wrong_even_when_committed_to(number: int) -> None:
     """bf16 sums are exact for numbers up to 255 only; beyond, the verdict would depend on the machine."""
-    challenge = challenge_of(KINDS["bf16"])
-    large = (256).to_bytes(2, "little") * 64
+    beyond = number.to_bytes(2, "little", signed=True) * 64
 
-    verdict = verify(play(challenge, engines=[Paced(Ledger(lambda s, u, c, state: large), FakeClock())]))
+    verdict = verify(play(challenge_of(KINDS["bf16"]), spoil=lambda s, u, c, state: beyond))
 
     assert verdict.outcome == "cheat_proven"
+    assert "numbers that no round leaves" in verdict.why
 
 
 def test_a_state_of_one_s_own_choice_is_a_cheat() -> None:
     """Committed to and opened properly, it does not follow from the state before."""
     zero = bytes(64)
 
-    verdict = verify(play(challenge_of(), engines=[Ledger(lambda s, u, c, state: zero)], clock=FakeClock()))
+    verdict = verify(play(challenge_of(), spoil=lambda s, u, c, state: zero))
 
     assert verdict.outcome == "cheat_proven"
     assert "its rounds do not lead" in verdict.why
