@@ -11,7 +11,9 @@ digit that differs would break them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,8 +27,8 @@ WHOLE_MILLI = 1000
 EVEN_POINTS, MOST_POINTS = 50, 100
 #: thousandths of a GPU over which the score goes from 50 to 73 points
 SLOPE_MILLI = 1000
-#: so few nodes are looked up one by one; scoring more at once is cheaper than that
-FEW = 8
+#: the score is 100 / (1 + exp(-x)), rounded down: these are the x at which it reaches 1, 2 … 99
+STEPS = np.array([math.log(point / (MOST_POINTS - point)) for point in range(1, MOST_POINTS)])
 MAX_REMEMBERED = 1 << 16
 
 
@@ -70,6 +72,32 @@ class Places:
     cpu_milli_free: Rows
 
 
+class Known:
+    """Scores that were worked out, by key; looking up many at once is one search."""
+
+    def __init__(self) -> None:
+        self._keys = np.zeros(0, dtype=np.int64)
+        self._scores = np.zeros(0, dtype=np.int64)
+
+    def scores(self, keys: Rows, work_out: Callable[[Rows], Rows]) -> Rows:
+        """Of each key; those that are not known are worked out, each once."""
+        places = self._keys.searchsorted(keys)
+        if self._keys.size:
+            new = self._keys.take(places, mode="clip") != keys
+            if not new.any():
+                return self._scores[places]
+            fresh = np.unique(keys[new])
+        else:
+            fresh = np.unique(keys)
+        if self._keys.size + fresh.size > MAX_REMEMBERED:
+            fresh = np.unique(keys)
+            self._keys = self._scores = np.zeros(0, dtype=np.int64)
+        at = self._keys.searchsorted(fresh)
+        self._scores = np.insert(self._scores, at, work_out(fresh))
+        self._keys = np.insert(self._keys, at, fresh)
+        return self._scores[self._keys.searchsorted(keys)]
+
+
 class Fragments:
     """Scores for one mix of typical jobs and some patterns of terms that nodes fulfil."""
 
@@ -96,7 +124,11 @@ class Fragments:
         self._rows = 0
         self._fits = self._lost = np.zeros((0, len(sizes)), dtype=np.int64)
         self._idle = np.zeros(0, dtype=np.int64)
-        self._known: dict[Ask, dict[tuple[int, int, int], int]] = {}
+        self._step_list: list[int] = self._steps.tolist()
+        self._steps_to_room = self._steps.size + 1
+        self._rooms = self._useless.size
+        self._known: dict[Ask, Known] = {}
+        self._known_one: dict[Ask, dict[int, int]] = {}
 
     def _weights(self, typical: Sequence[Typical], sizes: list[tuple[int, int]], patterns: Sequence[int]) -> Rows:
         """Shape (kinds x CPU steps, sizes): the weight of the jobs of a size that may use such a node."""
@@ -119,17 +151,28 @@ class Fragments:
         self._follow()
         before = self._room(places.kind, places.cpu_milli_free)
         after = self._room(places.kind, places.cpu_milli_free - ask.cpu_milli)
-        if places.leftover.size > FEW:
-            return self._score(ask, places.leftover, before, after)
-        known = self._known.setdefault(ask, {})
-        keys = list(zip(places.leftover.tolist(), before.tolist(), after.tolist(), strict=True))
-        new = [key for key in keys if key not in known]
-        if new:
-            if len(known) > MAX_REMEMBERED:
+        keys = (places.leftover * self._rooms + before) * self._rooms + after
+        known = self._known.get(ask)
+        if known is None:
+            known = self._known[ask] = Known()
+        return known.scores(keys, lambda new: self._score(ask, *self._taken_apart(new)))
+
+    def points_at(self, ask: Ask, leftover: int, kind: int, cpu_milli_free: int) -> int:
+        """The same for one place, without arrays."""
+        base = kind * self._steps_to_room
+        before = base + bisect_right(self._step_list, cpu_milli_free)
+        after = base + bisect_right(self._step_list, cpu_milli_free - ask.cpu_milli)
+        key = (leftover * self._rooms + before) * self._rooms + after
+        known = self._known_one.get(ask)
+        if known is None:
+            known = self._known_one[ask] = {}
+        score = known.get(key)
+        if score is None:
+            if len(known) >= MAX_REMEMBERED:
                 known.clear()
-            scores = self._score(ask, *np.array(new, dtype=np.int64).T)
-            known.update(zip(new, scores.tolist(), strict=True))
-        return np.array([known[key] for key in keys], dtype=np.int64)
+            place = Places(np.array([leftover]), np.array([kind]), np.array([cpu_milli_free]))
+            score = known[key] = int(self.points(ask, place)[0])
+        return score
 
     def gpu_milli_to_take(self, ask: Ask, place: Places) -> int:
         """Of one place and a share: what is left of the GPU to take it from; among equals the fullest."""
@@ -141,8 +184,14 @@ class Fragments:
 
     def _room(self, kind: Rows, cpu_milli_free: Rows) -> Rows:
         """The row of `_usable` for such a node with that many CPUs free."""
-        found: Rows = kind * (self._steps.size + 1) + self._steps.searchsorted(cpu_milli_free, "right")
+        found: Rows = kind * self._steps_to_room + self._steps.searchsorted(cpu_milli_free, "right")
         return found
+
+    def _taken_apart(self, keys: Rows) -> tuple[Rows, Rows, Rows]:
+        """Leftover, and the rooms before and after, of which a key was made."""
+        rest, after = np.divmod(keys, self._rooms)
+        leftover, before = np.divmod(rest, self._rooms)
+        return leftover, before, after
 
     def _follow(self) -> None:
         """Count for every state of GPUs that is new: which sizes fit how often, and what is too small for them."""
@@ -173,9 +222,7 @@ class Fragments:
             best -= self._fragments(
                 self._fits[leftover] - ask.gpus, self._lost[leftover], self._idle[leftover] - taken, after
             )
-        with np.errstate(over="ignore"):
-            points = MOST_POINTS / (1 + np.exp(-best / (self._total * SLOPE_MILLI)))
-        return np.floor(points).astype(np.int64)
+        return STEPS.searchsorted(best / (self._total * SLOPE_MILLI), "right")
 
     def _gradients(
         self, ask: Ask, leftover: Rows, before: Rows, after: Rows

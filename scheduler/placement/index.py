@@ -279,7 +279,7 @@ class Index:
             ("memory_bytes_free", resources.memory_bytes),
             ("disk_bytes_free", resources.disk_bytes),
         ):
-            table.set(column, slot, int(table.get(column)[slot]) + sign * amount)
+            table.add(column, slot, sign * amount)
         free = self._gpu_free[slot]
         for gpu in gpus:
             if gpu < len(free):  # a node may have come back with fewer

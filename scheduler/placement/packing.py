@@ -117,12 +117,11 @@ class Packing:
             self._prices = np.array(self._scarce, dtype=np.int64) * (SCARCITY_POINTS * MICRO)
             self.version += 1
 
-    def scores(self, resources: Resources, slots: NDArray[np.intp]) -> Rows:
+    def scores(self, ask: Ask, slots: NDArray[np.intp]) -> Rows:
         """Of nodes that the job fits on, millionths of a point; for others the numbers mean nothing.
 
         `follow` must have been called since the index last changed but for attempts that came and went.
         """
-        ask = Ask.of(resources)
         live = self._index.live
         places = self._places(slots)
         score = self._fragments.points(ask, places) * MICRO
@@ -136,9 +135,22 @@ class Packing:
         found: Rows = score - (np.clip(left, 0.0, 1.0) * (MICRO - 1)).astype(np.int64)
         return found
 
-    def gpu_milli_to_take(self, resources: Resources, slot: int) -> int:
+    def score_at(self, ask: Ask, slot: int) -> int:
+        """The same for one node, without arrays."""
+        cell = self._index.live.cell
+        kind = self._kinds.item(slot)
+        cpu_free = cell("cpu_milli_free", slot)
+        score = MICRO * self._fragments.points_at(ask, cell("leftover", slot), kind, cpu_free)
+        left = (cpu_free - ask.cpu_milli) / max(cell("cpu_milli", slot), 1)
+        if ask.gpus and self._scarce[kind]:
+            score -= SCARCITY_POINTS * MICRO
+        gpus_left = cell("gpu_milli_free", slot) - ask.gpus * ask.each_milli
+        left = max(left, gpus_left / max(cell("gpus", slot) * WHOLE_MILLI, 1))
+        return score - int(min(max(left, 0.0), 1.0) * (MICRO - 1))
+
+    def gpu_milli_to_take(self, ask: Ask, slot: int) -> int:
         """For a part of a GPU: what is left of the GPU of that node it should come from."""
-        return self._fragments.gpu_milli_to_take(Ask.of(resources), self._places(np.array([slot])))
+        return self._fragments.gpu_milli_to_take(ask, self._places(np.array([slot])))
 
     def _places(self, slots: NDArray[np.intp]) -> Places:
         live = self._index.live

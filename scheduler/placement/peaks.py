@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Numbers = NDArray[np.int64]
-#: numbers whose largest is kept; two looks at some hundreds of numbers are quicker than one at a hundred thousand
-BLOCK = 256
+#: numbers whose largest is kept; two looks at some hundreds are quicker than one at a hundred thousand
+BLOCK = 64
 #: of a place that is out of the running
 OUT = -1
 
@@ -24,15 +24,21 @@ class Peaks:
         self._blocks = padded.reshape(blocks, BLOCK)
         self._peaks: Numbers = self._blocks.max(axis=1)
 
-    def put(self, places: Numbers | list[int], values: Numbers) -> None:
+    def put(self, places: NDArray[np.intp], values: Numbers) -> None:
         """Other numbers at these places."""
         self.values[places] = values
-        if len(places) == 1:
-            block = int(places[0]) // BLOCK
+        touched = places // BLOCK
+        self._peaks[touched] = self._blocks[touched].max(axis=1)
+
+    def put_one(self, place: int, value: int) -> None:
+        """Another number at one place."""
+        block = place // BLOCK
+        peak, old = self._peaks.item(block), self.values.item(place)
+        self.values[place] = value
+        if value >= peak:
+            self._peaks[block] = value
+        elif old == peak:
             self._peaks[block] = self._blocks[block].max()
-        else:
-            touched = np.unique(np.asarray(places) // BLOCK)
-            self._peaks[touched] = self._blocks[touched].max(axis=1)
 
     def first(self) -> int | None:
         """The place of the largest; the lowest of several; None when all are OUT."""

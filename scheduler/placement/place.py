@@ -91,7 +91,7 @@ class IndexPlacer:
         if choice.avoided:
             why["avoided"] = choice.avoided
         resources = spec.resources
-        part_of = self._packing.gpu_milli_to_take(resources, slot) if resources.gpu_milli else WHOLE_MILLI
+        part_of = self._packing.gpu_milli_to_take(ranking.ask, slot) if resources.gpu_milli else WHOLE_MILLI
         return Decision(
             node=ids.item(slot),
             gpus=choose_gpus(self._index.gpus_free_at(slot), resources, part_of),

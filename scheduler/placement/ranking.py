@@ -18,6 +18,7 @@ from scheduler.market.columns import Mask
 from scheduler.market.fields import AT_MS, REPORTED_MS, STALE_AFTER_MS
 from scheduler.market.query import Query
 from scheduler.placement.decision import Refusal
+from scheduler.placement.fgd import Ask
 from scheduler.placement.filters import FilterName, filters, fits, wanted_free
 from scheduler.placement.index import Index
 from scheduler.placement.packing import LEAST, MICRO, Packing
@@ -29,7 +30,9 @@ Slots = NDArray[np.intp]
 #: ranks of nodes are told apart by so many bits, below those of the packing
 RANK_BITS = 32
 MOST_RANK = (1 << RANK_BITS) - 1
-#: more changes than this part of the nodes are not looked at one by one
+#: so few are looked at one by one, without arrays
+FEW = 12
+#: more changes than this part of the nodes are as many as all of them
 MANY = 0.25
 
 
@@ -52,6 +55,7 @@ class Ranking:
     def __init__(self, spec: JobSpec, policy: Policy, index: Index, packing: Packing, prices: Prices) -> None:
         """Nothing is looked at before `follow`."""
         self._spec, self._policy, self._index, self._packing, self._prices = spec, policy, index, packing, prices
+        self.ask = Ask.of(spec.resources)
         self.query: Query | None = None  #: the job's; to be set before `follow`
         self.refusal: Refusal | None = None  #: what was last said to a job that fits nowhere
         self.terms: tuple[Term, ...] = ()  #: of every node; NaN where the job cannot go
@@ -76,7 +80,10 @@ class Ranking:
             self._place_all()
         elif self._seen != index.trail.end:
             changed = index.trail.since(self._seen)
-            if changed is None or len(changed) > MANY * index.live.size:
+            if changed is not None and len(changed) <= FEW:
+                for slot in changed:
+                    self._place_one(slot)
+            elif changed is None or len(changed) > MANY * index.live.size:
                 self._place_all()
             else:
                 self._place_some(np.array(changed))
@@ -167,6 +174,19 @@ class Ranking:
         self._packs = Peaks(packs)
         self._ranks = Peaks(np.where(self._fitting, self._rank_of, OUT))
 
+    def _place_one(self, slot: int) -> None:
+        cell = self._index.live.cell
+        free = all(cell(name, slot) >= amount for name, amount in self._wanted)
+        fitting, busy = free and self._suitable.item(slot), not free and self._large.item(slot)
+        self._counts["busy"] += busy - self._busy.item(slot)
+        self.candidates += fitting - self._fitting.item(slot)
+        self._busy[slot], self._fitting[slot] = busy, fitting
+        rank = self._rank_of.item(slot)
+        packed = self._packing.score_at(self.ask, slot) - LEAST if fitting else 0
+        self._packs.put_one(slot, (packed << RANK_BITS) + rank if fitting else OUT)
+        if not self._policy.packs:
+            self._ranks.put_one(slot, rank if fitting else OUT)
+
     def _place_some(self, slots: Slots) -> None:
         columns = self._index.live
         free = np.ones(slots.size, dtype=np.bool_)
@@ -177,11 +197,12 @@ class Ranking:
         self.candidates += int(np.count_nonzero(fitting)) - int(np.count_nonzero(self._fitting[slots]))
         self._busy[slots], self._fitting[slots] = busy, fitting
         self._packs.put(slots, np.where(fitting, self._packed(slots), OUT))
-        self._ranks.put(slots, np.where(fitting, self._rank_of[slots], OUT))
+        if not self._policy.packs:
+            self._ranks.put(slots, np.where(fitting, self._rank_of[slots], OUT))
 
     def _packed(self, slots: Slots) -> NDArray[np.int64]:
         """The packing above, the policy's rank below."""
-        packed = self._packing.scores(self._spec.resources, slots) - LEAST
+        packed = self._packing.scores(self.ask, slots) - LEAST
         found: NDArray[np.int64] = (packed << RANK_BITS) + self._rank_of[slots]
         return found
 

@@ -127,6 +127,16 @@ class Table:
         array[place] = value
         self._changed(name)
 
+    def cell(self, name: str, place: int) -> Any:
+        """One number or truth."""
+        return self._arrays[name].item(place)
+
+    def add(self, name: str, place: int, amount: int) -> None:
+        """Raise one whole number."""
+        if amount:
+            self._arrays[name][place] += amount
+            self._changed(name)
+
     def set_text(self, name: str, place: int, text: str) -> None:
         """Write one text."""
         interned = self._texts[name]
@@ -199,6 +209,11 @@ class Live:
     def integers(self, column: str) -> NDArray[np.int64]:
         """A column of whole numbers, which there must be."""
         return self.table.get(column)
+
+    def cell(self, column: str, place: int) -> int:
+        """One whole number, of a column there must be."""
+        found: int = self.table.cell(column, place)
+        return found
 
     def truths(self, column: str) -> Mask:
         """A column of truths; all false when nobody has such a thing."""
