@@ -141,6 +141,8 @@ class Referee:
         return NextEpoch(len(self._epochs), self._salt)
 
     def _count(self, request: EpochRequest) -> None:
+        if len(self._epochs) == MOST_EPOCHS:  # some hundred are usual: whoever makes thousands wants an early end
+            raise ProtocolError(f"epoch: expected at most {MOST_EPOCHS}")
         if request.epoch != len(self._epochs):
             raise ProtocolError(f"epoch: expected number {len(self._epochs)}, found {request.epoch}")
         if tuple(sorted(request.roots)) != self.challenge.indices:
@@ -161,5 +163,4 @@ class Referee:
             (elapsed_s >= challenge.target_s and min(ran) >= challenge.least_segments)
             or elapsed_s >= PATIENCE * challenge.target_s
             or min(ran) == challenge.most_segments
-            or len(self._epochs) == MOST_EPOCHS
         )

@@ -78,6 +78,17 @@ def test_patience_ends_and_so_does_room() -> None:
     assert isinstance(full.epoch(roots(0, 400), at(1)), Ask)
 
 
+def test_thousands_of_tiny_epochs_are_no_way_to_an_early_end() -> None:
+    """After 4096 of them, in less than the target, the challenge is over and nothing was asked."""
+    referee = referee_of(replace(challenge_of(), most_segments=1 << 20))
+    referee.ready(at(0))
+    answers = [referee.epoch(roots(epoch), at(epoch / 4096)) for epoch in range(4096)]
+
+    assert all(isinstance(answer, NextEpoch) for answer in answers)
+    with pytest.raises(ProtocolError, match="at most 4096"):
+        referee.epoch(roots(4096), at(2))
+
+
 def test_a_transcript_holds_the_server_s_own_stamps() -> None:
     """From salt to roots, whatever the node's clock says; released again at the moment of receipt."""
     referee = referee_of()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,13 +13,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels.chain.engine import Opening
+from qualify.proof import strict
 from qualify.proof import transcript as transcripts
+from qualify.proof import verdict as verdicts
 from qualify.proof.strict import ProtocolError
 from qualify.proof.transcript import Transcript
 from qualify.proof.verdict import BANDWIDTH, BF16, INT8, MEMORY
 from qualify.proof.verify import verify, verify_bytes
 from tests.qualify.proof.mutants import mutants
 from tests.qualify.proof.play import KINDS, FakeClock, Ledger, Paced, challenge_of, good, honest, play, randomness
+
+#: first digits of SHA-256 of a transcript and of its verdict
+PINNED = {
+    "int8": ("1eb6c058d2b15d0b", "a8b2fba353ae2ae9"),
+    "bf16": ("e614cd089ed0e46e", "e896d80b06f993f8"),
+    "memory": ("c81339af128460da", "9e026cdeb51de8cb"),
+}
 
 
 def spoilt(transcript: Transcript, part: str, which: Sequence[int], bit: int = 0) -> Transcript:
@@ -48,6 +58,15 @@ def test_an_honest_run_passes(kind: str, keys: set[str]) -> None:
     verdict = verify_bytes(transcripts.to_bytes(good(kind)))
 
     assert (verdict.outcome, verdict.why, set(verdict.figures)) == ("pass", "", keys)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_protocol_s_bytes_are_pinned(kind: str) -> None:
+    """Evidence outlives versions: what changes these digests needs a protocol or a verifier of another name."""
+    text = transcripts.to_bytes(good(kind))
+    judged = strict.canonical(verdicts.to_json(verify_bytes(text)))
+
+    assert (hashlib.sha256(text).hexdigest()[:16], hashlib.sha256(judged).hexdigest()[:16]) == PINNED[kind]
 
 
 def test_honest_provers_are_never_rejected() -> None:
