@@ -1,0 +1,1 @@
+"""Whoever lists hardware that is not there: every published way to do it, run against our own protocol."""

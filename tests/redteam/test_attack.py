@@ -1,0 +1,37 @@
+"""The collection: large enough, told apart, and with every published hole in it."""
+
+from __future__ import annotations
+
+import pytest
+
+from qualify.proof.verdict import OUTCOMES
+from tests.redteam.attack import NOT_ASKED, REFUSED, found
+
+ATTACKS = found()
+
+
+def test_there_are_enough() -> None:
+    """Thirty at least, each with a name of its own and a sentence on what it does."""
+    assert len(ATTACKS) >= 30
+    assert len({attack.does for attack in ATTACKS.values()}) == len(ATTACKS)
+
+
+@pytest.mark.parametrize("peer", ["SN27", "Prime Intellect", "lium", "gittensor", "basilica", "io.net"])
+def test_every_published_hole_is_tried_on_us(peer: str) -> None:
+    """Those whose proofs or listings were broken in public."""
+    assert [attack.name for attack in ATTACKS.values() if peer in attack.against]
+
+
+def test_they_end_in_words_that_there_are() -> None:
+    """An ending that no server ever gives would make its test one that cannot fail."""
+    known = {*OUTCOMES, REFUSED, NOT_ASKED}
+
+    assert {ending for attack in ATTACKS.values() for ending in attack.ends} <= known
+
+
+def test_who_passes_has_what_it_passes_with() -> None:
+    """No attack that may pass is without a truth to hold its figures against, nor gains more than a twentieth."""
+    passing = [attack for attack in ATTACKS.values() if "pass" in attack.ends]
+
+    assert all(attack.truth for attack in passing)
+    assert max(attack.gains for attack in ATTACKS.values()) < 0.06
