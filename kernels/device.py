@@ -24,7 +24,7 @@ class Device:
     llc_bytes: int | None = None  #: last-level cache reachable from `cpus`, all instances together
     llc_core_bytes: int | None = None  #: the last-level instance that one CPU can fill
     line_bytes: int | None = None  #: of the caches
-    memory_bytes: int | None = None  #: usable now: free memory, or what the cgroup leaves
+    memory_bytes: int | None = None  #: usable now: what the cgroup leaves; a GPU is asked by whoever opens it
     memory_total_bytes: int | None = None  #: a GPU's, as CUDA shows it
     sms: int | None = None  #: streaming multiprocessors of a GPU
     capability: tuple[int, ...] | None = None  #: CUDA's compute capability: (9, 0)

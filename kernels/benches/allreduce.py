@@ -61,10 +61,11 @@ def rank_count(setting: Setting) -> int:
 
 def sizes(setting: Setting) -> tuple[int, ...]:
     """The message sizes whose buffers fit into the memory left."""
-    room = setting.device.memory_bytes or 1 << 62
-    if setting.device.kind == "cuda":
-        offered, most = GPU_SIZES[setting.profile], room * GPU_MEMORY_PART
+    device = setting.device
+    if device.kind == "cuda":
+        offered, most = GPU_SIZES[setting.profile], (device.memory_total_bytes or 1 << 62) * GPU_MEMORY_PART
     else:
+        room = device.memory_bytes or 1 << 62
         offered, most = SIZES[setting.profile], room * MEMORY_PART / rank_count(setting)  # its ranks share one memory
     return tuple(size for size in offered if size <= most) or (LATENCY_BYTES,)
 

@@ -37,11 +37,11 @@ def on_cuda(setting: Setting) -> Iterator[Step]:
     if not pinned and not pageable:
         return
     from kernels.cpu import crew
-    from kernels.cuda.products import require_torch
+    from kernels.cuda import products
 
-    device = require_torch(setting.device.index)
-    room = setting.device.memory_bytes
-    if room is not None and room * MEMORY_PART < 3 * SIZE_BYTES:
+    device = products.require_torch(setting.device.index)
+    room = products.free_bytes(setting.device.index)
+    if room * MEMORY_PART < 3 * SIZE_BYTES:
         reason = f"needs three buffers of {SIZE_BYTES >> 20} MiB in a quarter of {room >> 20} MiB free on the GPU"
         yield from (Skip(key=key, reason=reason) for key in (*pinned, *pageable))
         return

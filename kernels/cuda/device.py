@@ -29,6 +29,9 @@ def find(
 ) -> tuple[Device, ...]:
     """Every GPU that CUDA shows to this process, in CUDA's order; at least one.
 
+    Nothing is asked that would make a context: whoever looks would hold half a gigabyte of each GPU, count as a process
+    that uses it, and keep all others from one that is set to serve a single process.
+
     Args:
         driver: whether the driver's library is there.
         runtime: gives cupy.cuda.runtime.
@@ -60,8 +63,6 @@ def _runtime() -> Any:
 
 def _device(calls: Any, index: int, pci: Path) -> Device:
     about = calls.getDeviceProperties(index)
-    calls.setDevice(index)
-    free_bytes, total_bytes = calls.memGetInfo()
     name = about["name"]
     address = f"{about['pciDomainID']:04x}:{about['pciBusID']:02x}:{about['pciDeviceID']:02x}.0"
     cpus = near_cpus(pci / address)
@@ -72,8 +73,7 @@ def _device(calls: Any, index: int, pci: Path) -> Device:
         cpus=cpus,
         threads=len(cpus),
         llc_bytes=int(about["l2CacheSize"]),
-        memory_bytes=int(free_bytes),
-        memory_total_bytes=int(total_bytes),
+        memory_total_bytes=int(about["totalGlobalMem"]),
         sms=int(about["multiProcessorCount"]),
         capability=(int(about["major"]), int(about["minor"])),
         pci_address=address,

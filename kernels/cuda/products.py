@@ -237,6 +237,13 @@ def require_torch(index: int) -> str:
     return f"cuda:{index}"
 
 
+def free_bytes(index: int) -> int:
+    """Memory of the GPU that can be had now."""
+    import torch
+
+    return int(torch.cuda.mem_get_info(index)[0])
+
+
 def release(every: Sequence[Pairs]) -> None:
     """Give the memory of these back to the device, beyond torch's own keeping of it."""
     import torch

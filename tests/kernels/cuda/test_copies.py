@@ -18,13 +18,14 @@ from kernels.timing import EFFORT, HostTimer, measure
 from tests.kernels.devices import MIB, small_setting
 
 MINE = tuple(sorted(os.sched_getaffinity(0)))
-DEVICE = Device(kind="cuda", index=0, name="fake", cpus=MINE[:1], threads=1, memory_bytes=64 * MIB)
+DEVICE = Device(kind="cuda", index=0, name="fake", cpus=MINE[:1], threads=1)
 
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """torch's CPU stands for the GPU; nothing can be pinned for it."""
     monkeypatch.setattr(products, "require_torch", lambda index: "cpu")
+    monkeypatch.setattr(products, "free_bytes", lambda index: 64 * MIB)
     monkeypatch.setattr(hostlink, "SIZE_BYTES", MIB)
 
     def unpinned(device: str, size_bytes: int, *, pinned: bool, seed: int) -> HostLink:
@@ -74,10 +75,10 @@ def test_a_single_flipped_bit_is_found_where_it_is() -> None:
         link.check(("up", "down"))
 
 
-def test_too_little_memory_skips_every_key(gpu: None) -> None:
+def test_too_little_memory_skips_every_key(gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three buffers of 1 MiB in a quarter of 8 MiB."""
-    device = Device(kind="cuda", index=0, name="fake", cpus=MINE, threads=1, memory_bytes=8 * MIB)
-    steps = list(hostlink.on_cuda(small_setting(device=device)))
+    monkeypatch.setattr(products, "free_bytes", lambda index: 8 * MIB)
+    steps = list(hostlink.on_cuda(small_setting(device=DEVICE)))
 
     assert [step.key for step in steps if isinstance(step, Skip)] == list(hostlink.KEYS)
 

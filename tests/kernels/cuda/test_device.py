@@ -22,7 +22,7 @@ class FakeRuntime:
 
     count: int = 1
     error: str = ""
-    current: list[int] = field(default_factory=list)
+    contexts: list[str] = field(default_factory=list)  #: the calls that make one
 
     def getDeviceCount(self) -> int:  # noqa: N802 - as CUDA names it
         if self.error:
@@ -30,14 +30,16 @@ class FakeRuntime:
         return self.count
 
     def setDevice(self, index: int) -> None:  # noqa: N802
-        self.current.append(index)
+        self.contexts.append("setDevice")
 
     def memGetInfo(self) -> tuple[int, int]:  # noqa: N802
-        return (70 << 30) + self.current[-1], 80 << 30
+        self.contexts.append("memGetInfo")
+        return 70 << 30, 80 << 30
 
     def getDeviceProperties(self, index: int) -> dict[str, Any]:  # noqa: N802
         return {
             "name": b"NVIDIA H100 80GB HBM3",
+            "totalGlobalMem": 80 << 30,
             "multiProcessorCount": 132,
             "l2CacheSize": 50 << 20,
             "major": 9,
@@ -53,7 +55,7 @@ def found(runtime: FakeRuntime, pci: Path = Path("/nowhere")) -> tuple[Device, .
 
 
 def test_each_gpu_is_told_with_what_benches_need(tmp_path: Path) -> None:
-    """Name, SMs, caches, memory free and in all, capability, address; the CPUs next to it."""
+    """Name, SMs, caches, memory, capability, address; the CPUs next to it."""
     mine = min(os.sched_getaffinity(0))
     (tmp_path / "0000:0b:00.0").mkdir()
     (tmp_path / "0000:0b:00.0/local_cpulist").write_text(f"{mine}\n")
@@ -62,10 +64,18 @@ def test_each_gpu_is_told_with_what_benches_need(tmp_path: Path) -> None:
 
     assert (first.kind, first.index, first.name) == ("cuda", 0, "NVIDIA H100 80GB HBM3")
     assert (first.sms, first.llc_bytes, first.capability) == (132, 50 << 20, (9, 0))
-    assert (first.memory_bytes, first.memory_total_bytes) == (70 << 30, 80 << 30)
+    assert first.memory_total_bytes == 80 << 30
     assert first.cpus == tuple(sorted(os.sched_getaffinity(0)))
     assert (second.index, second.pci_address, second.cpus) == (1, "0000:0b:00.0", (mine,))
-    assert second.memory_bytes == (70 << 30) + 1
+
+
+def test_who_looks_holds_no_gpu() -> None:
+    """No call that makes a context: the run's own process would be the foreign one that it reports."""
+    runtime = FakeRuntime(count=2)
+
+    found(runtime)
+
+    assert runtime.contexts == []
 
 
 @pytest.mark.parametrize(

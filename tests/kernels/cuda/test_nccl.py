@@ -20,7 +20,7 @@ from kernels.spec import Case, Skip
 from tests.kernels.devices import small_setting
 
 MINE = tuple(sorted(os.sched_getaffinity(0)))
-DEVICE = Device(kind="cuda", index=0, name="fake", cpus=MINE, threads=1, memory_bytes=1 << 24)
+DEVICE = Device(kind="cuda", index=0, name="fake", cpus=MINE, threads=1, memory_total_bytes=1 << 24)
 
 
 @pytest.fixture
@@ -128,11 +128,11 @@ def test_a_gpu_s_clock_that_was_tampered_with_is_not_believed() -> None:
 def test_sizes_reach_a_fifth_of_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deep: steps of four from 8 bytes, with 16 MiB, 256 MiB, 1 and 4 GiB; of 80 GiB none above 16."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    device = replace(DEVICE, memory_bytes=80 << 30)
+    device = replace(DEVICE, memory_total_bytes=80 << 30)
 
     found = allreduce.sizes(small_setting(device=device, profile="deep"))
 
     assert (found[0], found[1], found[-1], len(found)) == (8, 32, 8 << 30, 20)
     assert {16 << 20, 256 << 20, 1 << 30, 4 << 30} < set(found)
-    smaller = replace(DEVICE, memory_bytes=8 << 30)
+    smaller = replace(DEVICE, memory_total_bytes=8 << 30)
     assert allreduce.sizes(small_setting(device=smaller, profile="deep"))[-1] == 1 << 30
