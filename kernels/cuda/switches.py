@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +12,8 @@ from kernels.cuda.products import Precision
 from kernels.spec import UnsupportedError
 
 FULL_FP32 = ("ieee", "none")  #: what torch's newer name for it may say where TF32 is off
+#: how torch from 2.9 on announces that newer name, once, where the older one is used; the older one is what all have
+ANNOUNCED = "Please use the new API settings to control TF32"
 
 
 @contextmanager
@@ -33,21 +36,33 @@ def switched(precision: Precision) -> Iterator[dict[str, object]]:
         "allow_bf16_reduced_precision_reduction": False,
         "allow_fp16_accumulation": precision.accumulated == "float16",
     }
-    before = {name: getattr(settings, name) for name in wanted if hasattr(settings, name)}
+    before = _read(settings, wanted)
     missing = [name for name in wanted if name not in before and wanted[name]]
     if missing:
         raise UnsupportedError(f"torch {torch.__version__} has no {missing[0]}; it came with torch 2.7")
     try:
-        for name in before:
-            setattr(settings, name, wanted[name])
+        _set(settings, {name: wanted[name] for name in before})
         yield _read_back(settings, {name: wanted[name] for name in before})
     finally:
-        for name, value in before.items():
+        _set(settings, before)
+
+
+def _read(settings: Any, names: Iterable[str]) -> dict[str, bool]:
+    """Those of these switches that this torch has."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=ANNOUNCED)
+        return {name: bool(getattr(settings, name)) for name in names if hasattr(settings, name)}
+
+
+def _set(settings: Any, wanted: Mapping[str, bool]) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=ANNOUNCED)
+        for name, value in wanted.items():
             setattr(settings, name, value)
 
 
 def _read_back(settings: Any, wanted: dict[str, bool]) -> dict[str, object]:
-    found: dict[str, object] = {name: bool(getattr(settings, name)) for name in wanted}
+    found: dict[str, object] = {**_read(settings, wanted)}
     for name, value in wanted.items():
         if found[name] != value:
             raise UnsupportedError(f"torch was asked for {name} = {value} and says {found[name]}")

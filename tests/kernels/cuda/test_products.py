@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -366,6 +367,35 @@ def test_a_switch_that_does_not_turn_is_told(
 
     with pytest.raises(UnsupportedError, match=words), switched(by_key(key)):
         pass
+
+
+class Announcing:
+    """Switches of torch 2.9, which warns of a newer name whenever the older one is read or turned."""
+
+    allow_fp16_reduced_precision_reduction = allow_bf16_reduced_precision_reduction = allow_fp16_accumulation = False
+
+    def __init__(self) -> None:
+        self.tf32 = False
+
+    @property
+    def allow_tf32(self) -> bool:
+        warnings.warn("Please use the new API settings to control TF32 behavior, such as", UserWarning, stacklevel=2)
+        return self.tf32
+
+    @allow_tf32.setter
+    def allow_tf32(self, value: bool) -> None:
+        warnings.warn("Please use the new API settings to control TF32 behavior, such as", UserWarning, stacklevel=2)
+        self.tf32 = value
+
+
+def test_what_torch_announces_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where warnings are errors, as here, the switch still turns there and back."""
+    settings = Announcing()
+    monkeypatch.setattr(torch.backends.cuda, "matmul", settings)
+
+    with switched(by_key("matmul.tf32")) as said:
+        assert (said["allow_tf32"], settings.tf32) == (True, True)
+    assert settings.tf32 is False
 
 
 def test_torch_without_cuda_is_a_reason() -> None:
