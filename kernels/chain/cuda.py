@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 #: the integer product takes more than 16 rows
 LEAST_ROWS = 32
-#: of the free memory, for the states that are kept
+#: of the memory that the tiles leave, for the states that are kept
 KEPT_PART = 0.25
 #: of tiles that are made together; what lies between is five times as much
 MADE_BYTES = 1 << 24
@@ -73,7 +73,10 @@ def open_cuda(index: int) -> CudaEngine:
     if index >= count:
         raise UnsupportedError(f"there is no GPU {index}: CUDA shows {count}, numbered from 0")
     where = require_torch(index)
-    return CudaEngine(open_gpu(index), where, enter=lambda: require_torch(index))
+
+    import torch
+
+    return CudaEngine(open_gpu(index), where, enter=lambda: torch.cuda.set_device(index))
 
 
 class CudaEngine:
@@ -94,7 +97,8 @@ class CudaEngine:
         self._enter()
         params.check()
         launches = Launches(self._gpu, self._where)
-        kept = int(self._gpu.free_bytes() * KEPT_PART) // (params.units * params.state_bytes)
+        room_bytes = self._gpu.free_bytes() - params.pool_bytes * params.item_bytes
+        kept = int(room_bytes * KEPT_PART) // (params.units * params.state_bytes)
         record = Record[Any](
             params, seed=seed, challenge=challenge, device=device, checkpoints=max(2, min(CHECKPOINTS, kept))
         )
@@ -121,7 +125,11 @@ class CudaEngine:
         return run.record.open(asked, run.chain)
 
     def close(self) -> None:
-        self._run = None
+        if self._run:
+            import torch
+
+            self._run = None
+            torch.cuda.empty_cache()  # or what the next chain may keep would be reckoned without what this one held
 
     def _prepared(self) -> _Run:
         if self._run is None:

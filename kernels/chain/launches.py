@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 THREADS = 256  #: of a block
-STEP_ROWS = (16, 4, 1)  #: that a thread of a step takes at a time
+STEP_ROWS = (16, 8, 4, 2, 1)  #: that a thread of a step takes at a time
 
 
 class Launches:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -172,17 +172,14 @@ def _seconds(candidate: Product, params: Params) -> float | None:
     return float(least_s)
 
 
-def extremes(params: Params, rows: int) -> list[tuple[States, Tile]]:
+def extremes(params: Params, rows: int) -> Iterator[tuple[States, Tile]]:
     """States, shape (rows, n), and tiles whose products are the largest there are, and random ones."""
-    n = params.n
-    half_x, half_w, kind = (255, 15, np.int16) if params.arithmetic == "bf16" else (128, 128, np.int8)
-    top_w = half_w if params.arithmetic == "bf16" else half_w - 1
+    n, bf16 = params.n, params.arithmetic == "bf16"
+    low_x, low_w, kind = (-255, -15, np.int16) if bf16 else (-128, -128, np.int8)
+    top_x, top_w = (255, 15) if bf16 else (127, 127)
+    lowest = np.full((rows, n), low_x, kind)
+    yield lowest, np.full((n, n), low_w, np.int8)
+    yield lowest, np.full((n, n), top_w, np.int8)
     random = np.random.default_rng(0)
-    x = random.integers(-half_x, half_x, (rows, n)).astype(kind)
-    w = random.integers(-half_w, half_w, (n, n)).astype(np.int8)
-    low, w_low, w_top = (
-        np.full((rows, n), -half_x, kind),
-        np.full((n, n), -half_w, np.int8),
-        np.full((n, n), top_w, np.int8),
-    )
-    return [(low, w_low), (low, w_top), (x, w)]
+    x = random.integers(low_x, top_x, (rows, n), dtype=kind, endpoint=True)
+    yield x, random.integers(low_w, top_w, (n, n), dtype=np.int8, endpoint=True)

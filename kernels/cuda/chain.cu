@@ -150,14 +150,22 @@ __device__ __forceinline__ void step(const int4* __restrict__ states, const int4
     }
 }
 
-// as many rows at a time as there are, at most 16, whose sums are kept in registers
+// All rows of a unit at a time, at most 16, whose sums are kept in registers: the tile is then read once.
 extern "C" __global__ void chain_step_1(const int4* states, const int4* pool, unsigned char* into, const u32* order,
                                         u64 number, u64 units, u64 rows, u64 n, u64 tiles, u64 first) {
     step<1>(states, pool, into, order, number, units, rows, n, tiles, first);
 }
+extern "C" __global__ void chain_step_2(const int4* states, const int4* pool, unsigned char* into, const u32* order,
+                                        u64 number, u64 units, u64 rows, u64 n, u64 tiles, u64 first) {
+    step<2>(states, pool, into, order, number, units, rows, n, tiles, first);
+}
 extern "C" __global__ void chain_step_4(const int4* states, const int4* pool, unsigned char* into, const u32* order,
                                         u64 number, u64 units, u64 rows, u64 n, u64 tiles, u64 first) {
     step<4>(states, pool, into, order, number, units, rows, n, tiles, first);
+}
+extern "C" __global__ void chain_step_8(const int4* states, const int4* pool, unsigned char* into, const u32* order,
+                                        u64 number, u64 units, u64 rows, u64 n, u64 tiles, u64 first) {
+    step<8>(states, pool, into, order, number, units, rows, n, tiles, first);
 }
 extern "C" __global__ void chain_step_16(const int4* states, const int4* pool, unsigned char* into, const u32* order,
                                          u64 number, u64 units, u64 rows, u64 n, u64 tiles, u64 first) {

@@ -108,7 +108,7 @@ def test_the_whole_tree_is_hashlib_s(name: str) -> None:
     assert found == b"".join(merkle.tree(b"".join(leaves), derive.node_context(bytes(16), 3)))
 
 
-@pytest.mark.parametrize("rows", [1, 2, 4, 16, 32])
+@pytest.mark.parametrize("rows", [1, 2, 4, 8, 16, 32])
 @pytest.mark.parametrize("extreme", [True, False])
 def test_a_step_is_exact(rows: int, *, extreme: bool) -> None:
     """As many rows at a time as a thread takes, and more; all -128, and random numbers: what int64 says."""
