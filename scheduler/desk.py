@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from kernels.spec import DeviceKind
 from qualify.proof.sizing import Scale
 from scheduler import lease
 from scheduler.book import Book, Row
@@ -17,10 +18,23 @@ from scheduler.events import Kind
 from scheduler.lifecycle import AttemptState, is_live
 from scheduler.line import Line
 from scheduler.records import Attempt, Event, Job, MarketNode
+from scheduler.shares import Quota, Shares
 from scheduler.wire import Held
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
+
+#: what a CPU proves is no reason to rent it, and somebody may be sitting at it: seconds, and small
+CPU_SCALE = Scale(
+    light_compute_s=0.6,
+    light_memory_s=0.4,
+    light_segments=8,
+    full_compute_s=3.0,
+    full_memory_s=1.5,
+    full_samples=32,
+    full_segments=30,
+    epoch_s=0.25,
+)
 
 Problem = Literal["not_found", "conflict", "stale_epoch", "forbidden", "invalid"]
 
@@ -39,7 +53,8 @@ class ProvingSettings:
     """How nodes have to prove their figures."""
 
     on: bool = False
-    scale: Scale = field(default_factory=Scale)
+    scale: Scale = field(default_factory=Scale)  #: of GPUs' checks
+    cpu_scale: Scale = CPU_SCALE  #: of nodes without one
     light_ms: int = HOUR_MS  #: mean of the gaps between light checks, which are exponential: nobody can await one
     full_ms: int = 24 * HOUR_MS
     jitter: float = 0.1  #: of the gap between full checks
@@ -50,6 +65,10 @@ class ProvingSettings:
     bench_ms: int = 12 * HOUR_MS
     retry_ms: int = 10 * MINUTE_MS  #: after a challenge that came to nothing
     check_ms: int = 6 * HOUR_MS  #: a check that takes longer begins anew
+
+    def scale_of(self, kind: DeviceKind) -> Scale:
+        """How large the checks of such a node are."""
+        return self.scale if kind == "cuda" else self.cpu_scale
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +85,7 @@ class ControlSettings:
     start_ms: int = 15_000  #: how long `start` is repeated to an agent that does not take up the attempt
     scan_ms: int = 5_000  #: between two looks at all nodes for what is due or stale
     proving: ProvingSettings = field(default_factory=ProvingSettings)
+    quota: Quota = field(default_factory=Quota)  #: of accounts whose own terms say nothing else
 
 
 @dataclass(slots=True)
@@ -111,7 +131,7 @@ class Desk:
         self.book = book
         self.random = random
         self.settings = settings
-        self.line = Line()
+        self.line = Line(Shares(book, settings.quota))
         self.first_token = book.counters.token  #: tokens from here on were placed since the server started
         self.orphans = tuple(book.challenges)  #: challenges that an earlier server led
         self.woken: set[int] = set()  #: nodes, since `touched` was last asked

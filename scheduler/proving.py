@@ -75,7 +75,10 @@ def issue(desk: Desk, id_: int, now: Now, draw: Callable[[int], bytes]) -> Chall
     check = node.proof.check
     if check is None or now.unix_ms - check.began_ms > desk.settings.proving.check_ms:
         check = Check(level=_level(node.proof, now) or "full", began_ms=now.unix_ms)
-    phases = proof_plan.phases(node, check.level, desk.settings.proving.scale)
+    phases = proof_plan.phases(node, check.level, desk.settings.proving.scale_of(node.device_kind))
+    if not phases:  # it claims nothing that could be proved; its next report may
+        desk.book.change(node, proof=replace(node.proof, check=None, light_due_ms=None, full_due_ms=None))
+        return None
     if check.phase >= len(phases):  # it claims less than when the check began
         check = Check(level=check.level, began_ms=now.unix_ms)
     found = proof_plan.challenge(node, check.level, phases[check.phase], now.unix_ms, draw)
@@ -127,12 +130,12 @@ def in_flight(desk: Desk, challenge: str, node: int) -> Challenge:
 def next_due(desk: Desk, node: MarketNode, level: Level, now: Now) -> dict[str, Any]:
     """When the next checks are due, one of `level` being over."""
     settings = desk.settings.proving
-    took_ms = {kind: proof_plan.lasts_ms(node, kind, settings.scale) for kind in ("light", "full")}
-    mean_ms = max(settings.light_ms, took_ms["light"] / settings.light_duty)
+    scale = settings.scale_of(node.device_kind)
+    mean_ms = max(settings.light_ms, proof_plan.lasts_ms(node, "light", scale) / settings.light_duty)
     gap_ms = min(LONGEST_GAP * mean_ms, -math.log(1 - desk.random()) * mean_ms)
     due: dict[str, Any] = {"light_due_ms": now.unix_ms + int(gap_ms)}
     if level == "full":
-        full_ms = max(settings.full_ms, took_ms["full"] / settings.full_duty)
+        full_ms = max(settings.full_ms, proof_plan.lasts_ms(node, "full", scale) / settings.full_duty)
         jitter = 1 + settings.jitter * (2 * desk.random() - 1)
         due["full_due_ms"] = now.unix_ms + int(full_ms * jitter)
     return due

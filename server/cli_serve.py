@@ -103,9 +103,16 @@ def _announce(ready: Ready, command: str, *, as_json: bool) -> None:
 @click.option("--tls-certificate", type=click.Path(path_type=Path), metavar="FILE", help="PEM, with its chain.")
 @click.option("--tls-key", type=click.Path(path_type=Path), metavar="FILE", help="PEM.")
 @click.option("--insecure", is_flag=True, help="Plain HTTP beyond this machine, where something else encrypts.")
+@click.option("--no-proofs", is_flag=True, help="Believe reports: have no node prove its figures.")
 @guarded
 def serve(
-    data: Path | None, host: str, port: int, tls_certificate: Path | None, tls_key: Path | None, insecure: bool
+    data: Path | None,
+    host: str,
+    port: int,
+    tls_certificate: Path | None,
+    tls_key: Path | None,
+    insecure: bool,
+    no_proofs: bool,
 ) -> None:
     """Serve the market and its page, without a node of this machine, until SIGTERM or Ctrl-C.
 
@@ -116,6 +123,7 @@ def serve(
 
     Example: gridmark serve --host 0.0.0.0 --tls-certificate cert.pem --tls-key key.pem
     """
+    from scheduler.desk import ProvingSettings
     from scheduler.store.errors import StoreError
     from server.serving import ServingError
     from server.settings import Settings, SettingsError
@@ -123,7 +131,13 @@ def serve(
 
     folder = (data or places.data_folder(os.environ)).absolute()
     settings = Settings(
-        data=folder, host=host, port=port, tls_certificate=tls_certificate, tls_key=tls_key, insecure=insecure
+        data=folder,
+        host=host,
+        port=port,
+        tls_certificate=tls_certificate,
+        tls_key=tls_key,
+        insecure=insecure,
+        proving=ProvingSettings(on=not no_proofs),
     )
     try:
         serve_alone(settings, click.echo)

@@ -16,7 +16,7 @@ from scheduler.node import agent as node_agent
 from scheduler.node import identity
 from tests.server.served import WAIT_S, Agent, Served
 
-PROVING = ProvingSettings(on=True, scale=SMALL)
+PROVING = ProvingSettings(on=True, scale=SMALL, cpu_scale=SMALL)
 
 
 @contextlib.contextmanager
@@ -57,8 +57,9 @@ def until_proved(served: Served, node: int, said: list[str]) -> None:
 
     async def wait() -> None:
         async with asyncio.timeout(WAIT_S):
-            while served.runtime.book.nodes[node].proof.proved_ms is None:
+            while (proof := served.runtime.book.nodes[node].proof).proved_ms is None:
                 assert not said, said
+                assert proof.outcome in (None, "pass", "below_floor"), proof
                 await asyncio.sleep(0.01)
 
     served.run(wait())

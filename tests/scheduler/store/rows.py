@@ -8,6 +8,7 @@ from dataclasses import replace
 from scheduler.book import Book, Counters
 from scheduler.clock import Now
 from scheduler.lifecycle import AttemptState, JobState, Standing
+from scheduler.proof import Aside, Challenge, ChallengeState, Check, EvidenceEntry, Proof
 from scheduler.records import (
     Account,
     Artifact,
@@ -60,6 +61,23 @@ NODE = MarketNode(
     due_ms=90_000,
     enrolled_ms=1_500,
     lost_jobs=(8, 9),
+    proof=Proof(
+        figures={"proved.bf16_flops": Figure(value=5e14, low=4e14, high=6e14, n=5, at_ms=3_000, unit="FLOP/s")},
+        proved_ms=3_000,
+        outcome="pass",
+        devices=("GPU-1", "GPU-2"),
+        claims={"matmul.bf16": FIGURE},
+        claimed_vram_bytes=90 * GIB,
+        claimed_capability={"training": 99.5},
+        light_due_ms=5_000,
+        full_due_ms=6_000,
+        check=Check(level="light", began_ms=4_000, phase=1, entries=(1,)),
+        challenge=None,
+        failed_ms=(1_000, 2_000),
+        misses=1,
+        bar="corruption",
+        aside=Aside(standing=3, why="fine"),
+    ),
 )
 SPEC = JobSpec(
     name="train",
@@ -99,6 +117,30 @@ EVENT = Event(seq=1, at_ms=3_000, kind="job.queued", actor="account 1", job=1, d
 BLOB = Blob(owner=1, sha256=SHA, size_bytes=10, created_ms=2_500)
 REMARK = Remark(code="CPU_SHARED", severity="warning", text="2 of 16 CPUs are busy", remedy="stop what uses them")
 REPORT = ReportEntry(id="r1", node=1, at_ms=2_000, verdict="qualified", profile="quick", remarks=(REMARK,))
+CHALLENGE = Challenge(
+    id="5f" * 16,
+    node=1,
+    node_epoch=3,
+    level="full",
+    kind="memory",
+    phase=1,
+    phases=3,
+    document='{"id":"5f"}',
+    issued_ms=4_000,
+    expires_ms=9_000,
+)
+DONE_CHALLENGE = replace(CHALLENGE, state=ChallengeState.DONE, outcome="pass", why="all of it", entry=1)
+ENTRY = EvidenceEntry(
+    seq=1,
+    prev_sha256="0" * 64,
+    sha256="cd" * 32,
+    challenge=CHALLENGE.id,
+    node=1,
+    transcript_sha256=SHA,
+    verdict={"outcome": "pass", "figures": {}},
+    verifier="rsc-1/1",
+    at_ms=8_000,
+)
 NODE_FIGURE = NodeFigure(node=1, metric="matmul.bf16", figure=FIGURE)
 
 #: after the rows above

@@ -7,11 +7,15 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+from qualify.proof import verdict
 from scheduler.book import Book
 from scheduler.clock import Now
-from scheduler.control import Control
+from scheduler.control import Control, ControlSettings
+from scheduler.desk import ProvingSettings
 from scheduler.market.listing import ReportSummary
 from scheduler.placement.place import Decision
+from scheduler.proof import ChallengeState
+from scheduler.proof_outcome import Finding, Judged
 from scheduler.records import Artifact, Blob, Capacity, Figure, JobSpec, NodeFigure, Remark, ReportEntry, SealedSecret
 from scheduler.store.store import Store
 from scheduler.store.writer import Writer
@@ -33,7 +37,8 @@ SUMMARY = ReportSummary(
     verdict="qualified",
     measured_ms=1_000,
 )
-TABLES = ("account", "node", "job", "attempt", "result", "event", "blob", "report", "figure", "secret")
+ENTRIES = ("event", "report", "figure", "evidence")
+TABLES = ("account", "node", "job", "attempt", "result", "blob", "secret", "challenge", *ENTRIES)
 
 
 META = "select * from meta where key not in ('boot', 'key_mark', 'probe') order by 1"
@@ -85,6 +90,30 @@ def report(control: Control, now: Now) -> None:
     control.book.add(NodeFigure(node=1, metric="memory.triad", figure=FIGURE))
 
 
+def issue(control: Control, now: Now) -> None:
+    """Node 1 gets a challenge."""
+    assert control.issue_challenge(1, 1, now, lambda count: bytes([len(control.book.challenges)] * count)) is not None
+
+
+def goes_on(state: ChallengeState) -> Command:
+    """The challenge of node 1 does."""
+
+    def command(control: Control, now: Now) -> object:
+        (challenge,) = control.book.challenges
+        return control.advance_challenge(challenge, 1, state, now)
+
+    return command
+
+
+def judge(control: Control, now: Now) -> object:
+    """It was answered truly; its node is proved by that."""
+    (challenge,) = control.book.challenges
+    rate = verdict.Figure(value=1e9, low=9e8, high=2e9, sustained=1e9, n=3, unit="B/s")
+    found = verdict.to_json(verdict.Verdict(outcome="pass", why="", figures={"proved.memory_bandwidth": rate}))
+    judged = Judged(transcript_sha256=SHA, verdict=found, verifier=verdict.VERIFIER)
+    return control.settle_challenge(challenge, 1, Finding(outcome="pass", judged=judged), now)
+
+
 def submit(key: str, *, secret: bool = False) -> Command:
     """Account 2 wants something run."""
 
@@ -97,6 +126,8 @@ def submit(key: str, *, secret: bool = False) -> Command:
     return command
 
 
+#: rounds until jobs have come with their secrets
+WITH_SECRETS = 8
 #: (ms that pass before it, commands of the round)
 ROUNDS: tuple[tuple[int, tuple[Command, ...]], ...] = (
     (
@@ -114,6 +145,10 @@ ROUNDS: tuple[tuple[int, tuple[Command, ...]], ...] = (
         ),
     ),
     (100, (report, tell(1, "boot-1"))),
+    (100, (issue,)),
+    (100, (goes_on(ChallengeState.USED),)),
+    (100, (goes_on(ChallengeState.ASKED), goes_on(ChallengeState.ANSWERED))),
+    (100, (judge,)),
     (
         100,
         (
@@ -147,7 +182,8 @@ def run(store: Store) -> Iterator[int]:
     loaded = store.load()
     book.load(loaded.rows, loaded.counters)
     clock = FakeClock()
-    control = Control(book, OnlyNode(), random=lambda: 0.5)
+    settings = ControlSettings(proving=ProvingSettings(on=True))
+    control = Control(book, OnlyNode(), random=lambda: 0.5, settings=settings)
     writer: Writer[Control] = Writer(control, store, clock, on_commit=lambda touched: None)
     for number, (after_ms, commands) in enumerate(ROUNDS):
         clock.ms += after_ms

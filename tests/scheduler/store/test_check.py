@@ -57,6 +57,16 @@ insert into attempt select * from twin
 """
 
 
+#: evidence that follows from something that is not there
+ORPHAN = """
+drop trigger evidence_hangs_together;
+insert into challenge
+values (printf('%032d', 1), 1, 1, 'full', 'memory', 0, 1, '{}', 5, 1, 2, null, '', null);
+insert into evidence
+values (1, printf('%064d', 7), printf('%064d', 8), printf('%032d', 1), 1, printf('%064d', 9), '{}', 'v', 1)
+"""
+
+
 def make(path: Path, *rows: Row, counters: Counters = COUNTERS) -> Path:
     """A database with these rows."""
     store = open_store(path)
@@ -113,6 +123,14 @@ def test_a_sound_database_is_passed_in_silence(sound: Path) -> None:
         (
             "drop index one_live",
             "the schema lacks the guards against two live attempts or challenges, or changed events or evidence",
+        ),
+        (
+            ORPHAN,
+            "evidence 1 does not follow what is before it",
+        ),
+        (
+            "update node set proof = json_set(proof, '$.challenge', 'x')",
+            "node 1 and its challenge x do not know of each other",
         ),
         ("update attempt set node = 9 where token = 1", "a row of attempt names a node that does not exist"),
         (

@@ -18,7 +18,7 @@ import pytest
 from scheduler.store.check import check
 from scheduler.store.errors import StoreError
 from scheduler.store.store import open_store
-from tests.scheduler.store.story import ROUNDS, dump, run
+from tests.scheduler.store.story import ROUNDS, WITH_SECRETS, dump, run
 
 NAME = "gridmark.db"
 CRASHED, FAULT = 17, 99
@@ -95,7 +95,7 @@ def die_at(statement: int) -> Callable[[int], None]:
 def left_behind(path: Path, target: Path) -> None:
     """Copy what another process would find if this one died now: all but the shared memory, which is made anew."""
     target.mkdir()
-    for suffix in ("", "-wal", ".key"):
+    for suffix in ("", "-wal", ".key", ".evidence-key"):
         part = path.with_name(path.name + suffix)
         if part.exists():
             shutil.copy(part, target / part.name)
@@ -121,8 +121,10 @@ def test_the_story_goes_through_all_that_can_happen(states: list[State]) -> None
     assert {10, 12} <= job_states
     assert {10, 12} <= attempt_states
     assert columns["result"] >= 1
+    assert [row[8] for row in last["challenge"]] == [5]
+    assert columns["evidence"] == 1
     assert any(row[2] == "node.offline" for row in last["event"])
-    assert states[4]["secret"] != last["secret"] == []
+    assert states[WITH_SECRETS]["secret"] != last["secret"] == []
     assert len({str(state) for state in states}) > 10
 
 
@@ -234,7 +236,7 @@ def test_a_full_disk_loses_nothing_that_was_answered(tmp_path: Path, states: lis
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         store = open_store(path)
         story = run(store)
-        for _ in range(4):
+        for _ in range(WITH_SECRETS):
             next(story)
         size = path.with_name(f"{NAME}-wal").stat().st_size
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
@@ -242,11 +244,11 @@ def test_a_full_disk_loses_nothing_that_was_answered(tmp_path: Path, states: lis
         with pytest.raises(AssertionError, match=FULL):
             next(story)  # the writer says that it is not fit to serve
         assert store.load() == loaded
-        assert dump(path) == states[4]
+        assert dump(path) == states[WITH_SECRETS]
         with pytest.raises(StoreError, match=FULL):
             store.probe()
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         store.probe()
 
     assert in_child(work) == 0
-    assert reopened(path) == states[4]
+    assert reopened(path) == states[WITH_SECRETS]

@@ -186,23 +186,39 @@ def test_a_reports_id_never_becomes_a_path(tmp_path: Path, name: str) -> None:
         Files(tmp_path).put_report(name, b"{}")
 
 
+def test_a_transcript_is_kept_by_its_digest(tmp_path: Path) -> None:
+    """Compressed, and read as it was; no other name opens a file."""
+    files = Files(tmp_path)
+    kept = files.put_transcript(b'{"epochs":[]}')
+
+    assert kept == hashlib.sha256(b'{"epochs":[]}').hexdigest()
+    assert files.transcript(kept) == b'{"epochs":[]}'
+    assert files.transcript("0" * 64) is None
+    with pytest.raises(DigestError):
+        files.transcript("../../gridmark.db")
+
+
 def test_prune_removes_what_nobody_refers_to_and_nobody_touched_lately(tmp_path: Path) -> None:
     """Old and unnamed goes; named stays; new stays, because its row may still be on the way."""
     files = Files(tmp_path)
     named, unnamed, fresh = (upload(files, content) for content in (b"named", b"unnamed", b"fresh"))
     files.put_report("old", b"{}")
     files.put_report("kept", b"{}")
+    judged, _ = (files.put_transcript(content) for content in (b"judged", b"abandoned"))
     for token in (1, 2):
         files.logs.append(token, "out", 0, b"line\n", quota_bytes=100)
-    keep = Keep(blobs=frozenset({named}), tokens=frozenset({1}), reports=frozenset({"kept"}))
+    keep = Keep(
+        blobs=frozenset({named}), tokens=frozenset({1}), reports=frozenset({"kept"}), transcripts=frozenset({judged})
+    )
     for path in tmp_path.rglob("*"):
         os.utime(path, (1_000, 1_000))
     os.utime(str(files.blob_path(fresh)), (3_000, 3_000))
 
-    assert files.prune(keep, before_unix_s=2_000) == 3
+    assert files.prune(keep, before_unix_s=2_000) == 4
 
     assert on_disk(tmp_path) == sorted(
-        [f"blobs/{sha[:2]}/{sha}" for sha in (named, fresh)] + ["logs/0/1.out", "reports/ke/kept.json.gz"]
+        [f"blobs/{sha[:2]}/{sha}" for sha in (named, fresh)]
+        + ["logs/0/1.out", "reports/ke/kept.json.gz", f"transcripts/{judged[:2]}/{judged}.json.gz"]
     )
     assert files.blob_path(unnamed) is None
     assert files.prune(NOTHING, before_unix_s=1_000) == 0

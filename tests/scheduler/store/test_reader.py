@@ -22,7 +22,9 @@ from tests.scheduler.store.rows import (
     ACCOUNT,
     ATTEMPT,
     BLOB,
+    CHALLENGE,
     COUNTERS,
+    ENTRY,
     JOB,
     NODE,
     REPORT,
@@ -231,14 +233,18 @@ def test_an_owners_uploads_are_added_up(store: Store, reader: Reader) -> None:
 
 
 def test_what_files_have_to_stay_for_the_rows(store: Store, reader: Reader) -> None:
-    """Uploads, artifacts of results, inputs and checkpoints of live jobs; logs of attempts; reports."""
+    """Uploads, artifacts of results, inputs and checkpoints of live jobs; logs of attempts; reports; transcripts."""
     artifact, checkpoint, spent = ("aa" * 32, "cc" * 32, "dd" * 32)
     result = replace(RESULT, artifacts=(Artifact(path="x", sha256=artifact, size_bytes=1),))
     live, ended = replace(JOB, checkpoint_sha256=checkpoint), replace(job(2), checkpoint_sha256=spent)
     add(store, *(Change(None, row) for row in (live, ended, attempt(7, 1), replace(result, token=7), REPORT)))
     upload = replace(BLOB, sha256="ee" * 32)
+    add(store, Change(None, CHALLENGE), Change(None, ENTRY))
     add(store, Change(ended, replace(ended, state=JobState.CANCELLED)), Change(None, upload))
 
     assert reader.kept() == Keep(
-        blobs=frozenset({artifact, checkpoint, upload.sha256, SHA}), tokens=frozenset({7}), reports=frozenset({"r1"})
+        blobs=frozenset({artifact, checkpoint, upload.sha256, SHA}),
+        tokens=frozenset({7}),
+        reports=frozenset({"r1"}),
+        transcripts=frozenset({ENTRY.transcript_sha256}),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from scheduler.book import Change, Counters, Row
 from scheduler.lifecycle import AttemptState, JobState, Standing
+from scheduler.proof import ChallengeState
 from scheduler.records import Figure
 from scheduler.store.errors import StaleWriteError
 from scheduler.store.reader import Reader
@@ -18,7 +20,10 @@ from tests.scheduler.store.rows import (
     ACCOUNT,
     ATTEMPT,
     BLOB,
+    CHALLENGE,
     COUNTERS,
+    DONE_CHALLENGE,
+    ENTRY,
     EVENT,
     JOB,
     NODE,
@@ -67,7 +72,7 @@ def test_what_was_written_is_loaded_after_the_next_opening(tmp_path: Path) -> No
 def test_every_row_is_read_back_as_it_was_added(store: Store) -> None:
     """What the book does not keep is there for readers."""
     add(store, ACCOUNT, NODE, JOB, ATTEMPT, EVENT, BLOB, REPORT, NODE_FIGURE, store.sealer.seal(1, "TOKEN", "s3cret"))
-    add(store, RESULT)
+    add(store, RESULT, CHALLENGE, ENTRY)
     reader = Reader(store.path)
 
     assert reader.job(1) == JOB
@@ -82,6 +87,10 @@ def test_every_row_is_read_back_as_it_was_added(store: Store) -> None:
     assert reader.metrics(1) == ("matmul.bf16",)
     assert reader.account_by_digest(ACCOUNT.token_sha256) == ACCOUNT
     assert reader.accounts() == (ACCOUNT,)
+    assert reader.challenge(CHALLENGE.id) == CHALLENGE
+    assert reader.challenges(1) == (CHALLENGE,)
+    assert reader.evidence() == (ENTRY,)
+    assert reader.newest_evidence() == reader.evidence_of(CHALLENGE.id) == ENTRY
     assert store.sealer.open(1, "TOKEN", reader.secrets(1)["TOKEN"]) == "s3cret"
     reader.close()
 
@@ -161,6 +170,62 @@ def test_a_change_of_what_is_no_longer_so_is_refused_with_its_whole_batch(
     reader = Reader(store.path)
     assert reader.events() == ()
     reader.close()
+
+
+def test_what_is_in_flight_and_the_end_of_the_chain_are_loaded(store: Store) -> None:
+    """A challenge that has ended and older evidence stay in the file."""
+    second = replace(ENTRY, seq=2, prev_sha256=ENTRY.sha256, sha256="ef" * 32, challenge="aa" * 16)
+    other = replace(CHALLENGE, id="aa" * 16)
+    add(store, ACCOUNT, NODE, CHALLENGE, ENTRY)
+    store.write([Change(CHALLENGE, DONE_CHALLENGE), Change(None, other), Change(None, second)], COUNTERS)
+
+    assert store.load().rows == (ACCOUNT, NODE, other, second)
+
+
+@pytest.mark.parametrize(
+    ("rows", "fault"),
+    [
+        ((replace(CHALLENGE, id="aa" * 16),), "UNIQUE constraint failed: challenge.node"),
+        ((replace(ENTRY, seq=3, prev_sha256=ENTRY.sha256, sha256="ef" * 32),), "a chain without gaps"),
+        ((replace(ENTRY, seq=2, prev_sha256="ab" * 32, sha256="ef" * 32),), "a chain without gaps"),
+        ((replace(ENTRY, seq=2, prev_sha256=ENTRY.sha256, sha256="ef" * 32),), "evidence.challenge"),
+    ],
+    ids=["two in flight", "a gap", "another past", "judged twice"],
+)
+def test_the_database_itself_keeps_proofs_in_order(store: Store, rows: tuple[Row, ...], fault: str) -> None:
+    """Whatever the rules say."""
+    add(store, ACCOUNT, NODE, CHALLENGE, ENTRY)
+
+    with pytest.raises(StaleWriteError, match=fault):
+        add(store, *rows)
+
+
+@pytest.mark.parametrize(
+    ("harm", "fault"),
+    [
+        ("update challenge set state = 1, outcome = null", "only goes on"),
+        ("update challenge set document = '{}', state = 5", "only goes on"),
+        ("delete from challenge", "never removed"),
+        ("update evidence set verdict = '{}'", "never changed"),
+        ("delete from evidence", "never removed"),
+    ],
+)
+def test_no_statement_rewrites_what_was_asked_or_found(store: Store, harm: str, fault: str) -> None:
+    """Not even one that is put in by hand."""
+    add(store, ACCOUNT, NODE, CHALLENGE, ENTRY)
+
+    with pytest.raises(sqlite3.IntegrityError, match=fault):
+        store._db.execute(harm)
+
+
+def test_a_challenge_goes_on_only_from_where_it_is(store: Store) -> None:
+    """Two answers at the same time: one of them is refused."""
+    used = replace(CHALLENGE, state=ChallengeState.USED)
+    add(store, ACCOUNT, NODE, CHALLENGE)
+    store.write([Change(CHALLENGE, used)], COUNTERS)
+
+    with pytest.raises(StaleWriteError, match="is not in the database as it was"):
+        store.write([Change(CHALLENGE, used)], COUNTERS)
 
 
 def test_the_database_itself_refuses_a_second_live_attempt(store: Store) -> None:
