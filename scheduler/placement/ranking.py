@@ -31,7 +31,7 @@ Slots = NDArray[np.intp]
 RANK_BITS = 32
 MOST_RANK = (1 << RANK_BITS) - 1
 #: so few are looked at one by one, without arrays
-FEW = 12
+FEW = 4
 #: more changes than this part of the nodes are as many as all of them
 MANY = 0.25
 

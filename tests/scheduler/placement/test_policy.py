@@ -121,7 +121,8 @@ def test_pack_leaves_whole_nodes_to_the_jobs_that_want_them() -> None:
     index = market(gpu_node(1), gpu_node(2, capacity=small, price_uh=900 * USD_UH))
     for number in range(2):
         index.changed(
-            None, Job(id=number, owner=1, idempotency_key=f"{number}", spec=job(image="x", resources=ONE_OR_ALL[number]))
+            None,
+            Job(id=number, owner=1, idempotency_key=f"{number}", spec=job(image="x", resources=ONE_OR_ALL[number])),
         )
     placer = IndexPlacer(index)
     now = Now(mono_ms=0, unix_ms=NOW_MS)
