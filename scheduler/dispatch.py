@@ -7,9 +7,9 @@ from scheduler.clock import Now
 from scheduler.desk import Desk
 from scheduler.events import Kind
 from scheduler.lifecycle import JobState, Standing
-from scheduler.line import avoided
 from scheduler.placement.place import Decision, Placer
 from scheduler.records import Attempt, Capacity, Job, MarketNode, Resources
+from scheduler.shape import avoided
 
 
 def dispatch(desk: Desk, placer: Placer, now: Now, limit: int) -> int:

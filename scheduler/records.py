@@ -82,7 +82,8 @@ class JobSpec:
     checkpoint: str | None = None  #: a folder that travels to the next attempt
     policy: str = "finish_cheapest"
     work: Work | None = None
-    priority: int = 0
+    priority: int = 0  #: among the jobs of its own account
+    preemptible: bool = False  #: a job that is not may take its place; it is placed again
     network: bool = True  #: containers: whether it has one
     read_only: bool = False  #: containers: the root file system
     stop_grace_s: int = 10
@@ -214,6 +215,10 @@ class Account:
     token_sha256: str  #: hex; a token has 256 random bits, so a plain digest hides it
     created_ms: int
     revoked_ms: int | None = None
+    weight_milli: int = 1000  #: of its turn, where jobs of several accounts wait
+    jobs_max: int | None = None  #: not yet ended; None = as many as the server lets anybody have, as the two below
+    gpu_milli_max: int | None = None  #: held at once
+    cpu_milli_max: int | None = None  #: held at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,11 +9,16 @@ from scheduler.records import Account, Blob
 from scheduler.store.statement import update_one
 
 _INSERT = """
-insert into account (id, name, role, token_sha256, created_ms, revoked_ms)
-values (:id, :name, :role, :token_sha256, :created_ms, :revoked_ms)
+insert into account (
+    id, name, role, token_sha256, created_ms, revoked_ms, weight_milli, jobs_max, gpu_milli_max, cpu_milli_max
+) values (
+    :id, :name, :role, :token_sha256, :created_ms, :revoked_ms, :weight_milli, :jobs_max, :gpu_milli_max, :cpu_milli_max
+)
 """
 _UPDATE = """
-update account set name = :name, role = :role, token_sha256 = :token_sha256, revoked_ms = :revoked_ms
+update account set
+    name = :name, role = :role, token_sha256 = :token_sha256, revoked_ms = :revoked_ms, weight_milli = :weight_milli,
+    jobs_max = :jobs_max, gpu_milli_max = :gpu_milli_max, cpu_milli_max = :cpu_milli_max
 where id = :id and revoked_ms is :was_revoked_ms and role = :was_role and token_sha256 = :was_token_sha256
 """
 _SELECT = "select * from account order by id"
@@ -92,6 +97,10 @@ def _kept(account: Account) -> dict[str, object]:
         "role": account.role,
         "token_sha256": account.token_sha256,
         "revoked_ms": account.revoked_ms,
+        "weight_milli": account.weight_milli,
+        "jobs_max": account.jobs_max,
+        "gpu_milli_max": account.gpu_milli_max,
+        "cpu_milli_max": account.cpu_milli_max,
     }
 
 

@@ -247,6 +247,21 @@ def m002_proofs(db: Database) -> None:
         db.execute(statement)
 
 
+_TERMS = (
+    "alter table account add column weight_milli integer not null default 1000 check (weight_milli > 0)",
+    "alter table account add column jobs_max integer check (jobs_max >= 0)",
+    "alter table account add column gpu_milli_max integer check (gpu_milli_max >= 0)",
+    "alter table account add column cpu_milli_max integer check (cpu_milli_max >= 0)",
+)
+
+
+@MIGRATIONS()
+def m003_terms(db: Database) -> None:
+    """What an account may take, and how its turn is weighed."""
+    for statement in _TERMS:
+        db.execute(statement)
+
+
 def check_ours(connection: sqlite3.Connection) -> None:
     """Look at a file without changing it.
 
