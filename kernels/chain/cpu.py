@@ -12,7 +12,7 @@ from kernels.chain import derive, merkle
 from kernels.chain.derive import Order, States
 from kernels.chain.engine import Opening
 from kernels.chain.params import Params
-from kernels.chain.products import Mixer
+from kernels.chain.products import PLAIN_OPS, Mixer
 from kernels.chain.record import CHECKPOINTS, Record
 from kernels.chain.rounds import Compute, Memory
 from kernels.cpu import topology
@@ -66,12 +66,9 @@ class _Run:
         params = record.params
         self.record = record
         self._params, self._seed = params, seed
-        self._mixer = Mixer(threads, bf16=params.arithmetic == "bf16")
-        self._steps: Compute | Memory
-        if params.kind == "compute":
-            self._steps = Compute(params, seed, self._mixer)
-        else:
-            self._steps = Memory(params, seed, self._mixer, threads)
+        plain = params.ops_per_segment < PLAIN_OPS * params.rounds
+        self._mixer = Mixer(threads, bf16=params.arithmetic == "bf16", plain=plain)
+        self._steps = (Compute if params.kind == "compute" else Memory)(params, seed, self._mixer)
         self._states = derive.first_states(params, seed, range(params.units))
         self._messages = np.zeros((params.units, params.commits, 64 + params.state_bytes), dtype=np.uint8)
         self._messages[:, :, :32] = np.frombuffer(record.leaf_context, dtype=np.uint8)
@@ -94,8 +91,6 @@ class _Run:
     def close(self) -> None:
         """Send the threads home."""
         self._mixer.close()
-        if isinstance(self._steps, Memory):
-            self._steps.close()
 
     def part(self, kept: States | None, units: range) -> States:
         if kept is None:

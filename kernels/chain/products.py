@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from contextlib import suppress
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +19,13 @@ from kernels.spec import UnsupportedError
 
 #: numbers that make a thread of their own worth while: it takes 30 microseconds to hand work over, and 30 to mix these
 SPREAD = 1 << 18
+#: of a round: below, numpy is done before torch and numba are loaded, and one thread before another has woken up
+PLAIN_OPS, SHARED_OPS = 4e6, 1e7
 #: of the product by which the quicker one is found out
 TRIAL_ROWS, TRIAL_OPS = 256, 1 << 28
 TRIALS = 3
 
+Item = TypeVar("Item")
 Quantise = Callable[[NDArray[Any], Any, Any, NDArray[Any]], None]
 
 
@@ -38,17 +42,22 @@ class Product(Protocol):
 
 
 class Mixer:
-    """Q over many numbers, by as many threads as are worth while; `threads` is what libraries are to use, too."""
+    """Q over many numbers, by as many threads as are worth while; it knows what products may use, too."""
 
-    def __init__(self, threads: int, *, bf16: bool) -> None:
-        self.threads, self._bf16 = threads, bf16
+    def __init__(self, threads: int, *, bf16: bool, plain: bool = False) -> None:
+        """`plain`: nothing but numpy."""
+        self.plain, self._threads, self._bf16 = plain, threads, bf16
         self._pool: ThreadPoolExecutor | None = ThreadPoolExecutor(threads) if threads > 1 else None
-        try:
-            from kernels.chain import jit
-        except ImportError:  # numba is not installed
-            self._kernel: Quantise = self._plain
-        else:
-            self._kernel = jit.q9 if bf16 else jit.q8
+        self._kernel: Quantise = self._by_numpy
+        if not plain:
+            with suppress(ImportError):  # numba is not installed
+                from kernels.chain import jit
+
+                self._kernel = jit.q9 if bf16 else jit.q8
+
+    def threads(self, ops: float) -> int:
+        """That are worth while for a round of so many operations."""
+        return self._threads if ops >= SHARED_OPS else 1
 
     def __call__(self, sums: NDArray[Any], key: int, into: NDArray[Any], first_row: int | None) -> None:
         """Write Q of the sums to `into`, both of shape (rows, n) and C-contiguous.
@@ -56,35 +65,42 @@ class Mixer:
         first_row: the number of the first row, which its key depends on; None = all have one key.
         """
         step = 0 if first_row is None else ROW_STEP
-        parts = min(self.threads, sums.size // SPREAD)
+        parts = min(self._threads, sums.size // SPREAD)
         size = -(-len(sums) // parts) if parts > 1 else len(sums)
 
         def part(at: int) -> None:
             own = key + step * ((first_row or 0) + at) & 0xFFFFFFFF
             self._kernel(sums[at : at + size], np.uint32(own), np.uint32(step), into[at : at + size])
 
-        if self._pool is None or parts < 2:
-            part(0)
+        self.share(part, range(0, len(sums), size))
+
+    def share(self, work: Callable[[Item], None], items: Sequence[Item]) -> None:
+        """Do `work` on each item, all at the same time."""
+        if self._pool is None or len(items) < 2:
+            for item in items:
+                work(item)
         else:
-            list(self._pool.map(part, range(0, len(sums), size)))
+            list(self._pool.map(work, items))
 
     def close(self) -> None:
         """Send the threads home."""
         if self._pool:
             self._pool.shutdown()
 
-    def _plain(self, sums: NDArray[Any], key: Any, step: Any, into: NDArray[Any]) -> None:
+    def _by_numpy(self, sums: NDArray[Any], key: Any, step: Any, into: NDArray[Any]) -> None:
         keys = (int(key) + int(step) * np.arange(len(sums), dtype=np.uint64)).astype(np.uint32)
         into[:] = quantise(sums, keys, "bf16" if self._bf16 else "int8")
 
 
 class IntProduct:
-    """Integers all the way, by torch; exact where the CPU's instructions do not saturate, which `usable` finds out."""
+    """Integers all the way, by torch; exact where the CPU's instructions do not saturate (see `quickest`)."""
 
     def __init__(self, mixer: Mixer) -> None:
+        """Raises ImportError: torch is not installed, or not wanted."""
+        if mixer.plain:
+            raise ImportError("nothing but numpy is wanted")
         import torch
 
-        torch.set_num_threads(mixer.threads)
         self._torch, self._mixer = torch, mixer
 
     def tile(self, numbers: Tile) -> Any:
@@ -94,6 +110,7 @@ class IntProduct:
         x = np.array(states, order="C")
         sums = np.empty(x.shape, dtype=np.int32)
         left, result = self._torch.from_numpy(x), self._torch.from_numpy(sums)
+        self._torch.set_num_threads(self._mixer.threads(2.0 * x.size * x.shape[1]))
         for tile, key in zip(tiles, keys, strict=True):
             self._torch._int_mm(left, tile, out=result)  # noqa: SLF001 - torch's only integer product
             self._mixer(sums, key, x, first_row)
@@ -106,15 +123,14 @@ class FloatProduct:
     def __init__(self, mixer: Mixer) -> None:
         self._mixer = mixer
         self._multiply: Callable[[NDArray[Any], NDArray[Any], NDArray[Any]], object]
-        try:
-            import torch
-        except ImportError:
-            set_numpy_threads(mixer.threads)
-            self._multiply = lambda left, right, into: np.matmul(left, right, out=into)
-        else:
-            torch.set_num_threads(mixer.threads)
-            wrap = torch.from_numpy
-            self._multiply = lambda left, right, into: torch.mm(wrap(left), wrap(right), out=wrap(into))
+        self._set_threads: Callable[[int], object] = set_numpy_threads
+        self._multiply = lambda left, right, into: np.matmul(left, right, out=into)
+        if not mixer.plain:
+            with suppress(ImportError):
+                import torch
+
+                wrap, self._set_threads = torch.from_numpy, torch.set_num_threads
+                self._multiply = lambda left, right, into: torch.mm(wrap(left), wrap(right), out=wrap(into))
 
     def tile(self, numbers: Tile) -> Any:
         return numbers.astype(np.float32)
@@ -123,6 +139,7 @@ class FloatProduct:
         x = states.astype(np.float32)
         sums = np.empty_like(x)
         whole = np.empty(x.shape, dtype=np.int32) if x.shape[1] > BLOCK else None
+        self._set_threads(self._mixer.threads(2.0 * x.size * x.shape[1]))
         for tile, key in zip(tiles, keys, strict=True):
             if whole is None:
                 self._multiply(x, tile, sums)

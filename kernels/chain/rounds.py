@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -39,26 +39,24 @@ class Compute:
 class Memory:
     """Every unit through the tile that its own state tells."""
 
-    def __init__(self, params: Params, seed: bytes, mixer: Mixer, threads: int) -> None:
+    def __init__(self, params: Params, seed: bytes, mixer: Mixer) -> None:
         """Makes the whole pool.
 
         Raises:
             UnsupportedError: there is no room for it.
         """
-        self._params, self._threads = params, threads
+        self._params, self._mixer = params, mixer
         try:
             self._pool = np.empty((params.tiles, params.n, params.n), dtype=np.int8)
         except MemoryError as error:
             raise UnsupportedError(f"no room for a pool of {params.pool_bytes} bytes") from error
-        self._fill(seed, mixer)
-        self._workers = ThreadPoolExecutor(threads)
-        self._step: Callable[..., None] | None
-        try:
-            from kernels.chain import jit
-        except ImportError:  # numba is not installed
-            self._step = None
-        else:
-            self._step = jit.memory_step
+        self._fill(seed)
+        self._step: Callable[..., None] | None = None
+        if not mixer.plain:
+            with suppress(ImportError):  # numba is not installed
+                from kernels.chain import jit
+
+                self._step = jit.memory_step
 
     def run(self, states: States, units: range, order: Order, rounds: range) -> States:
         """The states of these units, shape (units, rows, n), after these rounds."""
@@ -71,22 +69,18 @@ class Memory:
             now, then = then, now
         return now
 
-    def close(self) -> None:
-        """Send the threads home."""
-        self._workers.shutdown()
-
     def _advance(self, step: Callable[..., None], now: States, then: States, word: Any, keys: Words) -> None:
         def part(cut: slice) -> None:
             sums = np.empty(now.shape[1:], dtype=np.int32)
             step(now[cut], self._pool, word, keys[cut.start], np.uint32(arithmetic.ROW_STEP), then[cut], sums)
 
-        size = -(-len(now) // self._threads)
-        list(self._workers.map(part, [slice(at, at + size) for at in range(0, len(now), size)]))
+        size = -(-len(now) // self._mixer.threads(2.0 * now.size * now.shape[2]))
+        self._mixer.share(part, [slice(at, at + size) for at in range(0, len(now), size)])
 
-    def _fill(self, seed: bytes, mixer: Mixer) -> None:
+    def _fill(self, seed: bytes) -> None:
         params, n = self._params, self._params.n
         # a layer multiplies many tiles as a round of a compute chain multiplies many states
-        product = quickest(replace(params, kind="compute", units=MADE_BYTES // n**2 * n), mixer)
+        product = quickest(replace(params, kind="compute", units=MADE_BYTES // n**2 * n), self._mixer)
         layers = [product.tile(derive.layer(params, seed, index)) for index in range(params.depth)]
         keys = [derive.layer_key(seed, index) for index in range(params.depth)]
         step = max(1, MADE_BYTES // n**2)

@@ -32,9 +32,13 @@ def emulated() -> Engine:
     return CudaEngine(EmulatedGpu(), "cpu", products=Products(int8=exactly, bf16=exactly))
 
 
-@pytest.fixture(params=["cpu", "emulated cuda"])
-def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    opened = open_engine("cpu", threads=1) if request.param == "cpu" else emulated()
+@pytest.fixture(params=["numpy", "compiled", "emulated cuda"])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """A CPU as it runs chains as small as these, as it runs larger ones (by two threads), and a GPU."""
+    if request.param == "compiled":
+        monkeypatch.setattr("kernels.chain.cpu.PLAIN_OPS", 0)
+        monkeypatch.setattr("kernels.chain.products.SHARED_OPS", 0)
+    opened = emulated() if request.param == "emulated cuda" else open_engine("cpu", threads=2)
     yield opened
     opened.close()
 

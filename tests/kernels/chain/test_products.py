@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -17,6 +18,7 @@ from kernels.chain.derive import States, Tile
 from kernels.chain.params import Params
 from kernels.chain.products import FloatProduct, IntProduct, Mixer, Product, extremes, quickest
 from kernels.spec import UnsupportedError
+from tests.imports import PROJECT
 from tests.kernels.chain.golden import CHAINS, ROOTS
 from tests.kernels.chain.plain import SALTS
 from tests.kernels.chain.test_engine import prepare
@@ -56,7 +58,8 @@ def test_a_product_s_rounds_are_the_reference_s(make: Any, n: int, mixer: Mixer)
 
 
 def test_numpy_alone_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither torch nor numba installed: the golden roots."""
+    """Neither torch nor numba installed, in a chain that would have both: the golden roots."""
+    monkeypatch.setattr("kernels.chain.cpu.PLAIN_OPS", 0)
     monkeypatch.delitem(sys.modules, "kernels.chain.jit", raising=False)
     monkeypatch.delattr("kernels.chain.jit", raising=False)
     without(monkeypatch, "torch", "kernels.chain.jit")
@@ -65,6 +68,33 @@ def test_numpy_alone_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
         prepare(engine, params)
         assert tuple(engine.advance(salt).hex() for salt in SALTS[:3]) == ROOTS[name]
         engine.close()
+
+
+def test_small_chains_load_neither_torch_nor_numba() -> None:
+    """It would take longer than the chain; told by a process that runs one of each."""
+    script = (
+        "import sys\n"
+        "from kernels.chain.engine import open_engine\n"
+        "from tests.kernels.chain.golden import CHAINS\n"
+        "for params in CHAINS.values():\n"
+        "    engine = open_engine('cpu')\n"
+        "    engine.prepare(params, seed=bytes(32), challenge=bytes(16), device=0)\n"
+        "    engine.advance(bytes(32))\n"
+        "    engine.open(0, 1, 0)\n"
+        "print({'torch', 'numba'} & set(sys.modules))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "set()"
+
+
+def test_only_large_rounds_are_shared_among_threads() -> None:
+    """Sixteen rows of an opening at n = 256 are 2 million operations, a round of 256 rows 34 million."""
+    mixer = Mixer(4, bf16=False)
+
+    assert (mixer.threads(2 * 16 * 256**2), mixer.threads(2 * 256 * 256**2)) == (1, 4)
+    mixer.close()
 
 
 def test_many_numbers_are_mixed_by_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
