@@ -16,8 +16,8 @@ from kernels import companion
 from kernels.ranks import MESSAGE_BYTES
 from kernels.spec import BenchError, WrongResultError
 
-#: gloo looks its address up by the host's name unless told the interface; the ranks are all here
-LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo"}
+#: gloo looks its address up by the host's name and NCCL takes any interface but this one; the ranks are all here
+LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
 #: a thread pool in the launcher would not survive its forks
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 START_S = 30.0
@@ -109,8 +109,8 @@ class Group:
 def group(ranks: int, *, largest_bytes: int, seed: int, patience_s: float, backend: str = "gloo") -> Iterator[Group]:
     """Start `ranks` processes joined by gloo over loopback, or by nccl; all are gone when the block is left.
 
-    They meet through a file in memory, so nothing listens but gloo's own sockets on 127.0.0.1 and nothing is left
-    on disk.
+    They meet through a file in memory, so nothing listens but their libraries' own sockets on 127.0.0.1 and nothing is
+    left on disk.
 
     Args:
         backend: "gloo", or "nccl" for one rank per GPU.

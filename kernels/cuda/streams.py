@@ -135,6 +135,23 @@ def sweep(gpu: Gpu, timer: Timer, *, slice_bytes: int, spare_bytes: int, nonce: 
         MemoryError: there is no room for a single slice.
     """
     slices = _slices(gpu, slice_bytes, spare_bytes)
+    tested = slice_bytes * len(slices)
+    try:
+        rates, passes = _passes(gpu, timer, slices, nonce, until)
+    finally:
+        # else they are kept for the next array of ours, and no other library of this process finds any
+        slices.clear()
+        gpu.trim()
+    middle = float(np.median(rates))
+    slow = [number for number, rate in enumerate(rates) if rate < SLOW_PART * middle]
+    return Swept(
+        tuple(rates),
+        {"tested_bytes": tested, "slice_bytes": slice_bytes, "passes": passes, "wrong_words": 0, "slow_slices": slow},
+    )
+
+
+def _passes(gpu: Gpu, timer: Timer, slices: list[Array], nonce: int, until: float) -> tuple[list[float], int]:
+    """The rates of the last pass, and how many passes there were."""
     rates: list[float] = []
     passes = 0
     for flip in (0, ALL_ONES):
@@ -144,13 +161,7 @@ def sweep(gpu: Gpu, timer: Timer, *, slice_bytes: int, spare_bytes: int, nonce: 
             _pattern(gpu, "pattern_write", piece, number, nonce, flip)()
         rates = [_read_back(gpu, timer, piece, number, nonce, flip) for number, piece in enumerate(slices)]
         passes += 1
-    middle = float(np.median(rates))
-    slow = [number for number, rate in enumerate(rates) if rate < SLOW_PART * middle]
-    tested = slice_bytes * len(slices)
-    return Swept(
-        tuple(rates),
-        {"tested_bytes": tested, "slice_bytes": slice_bytes, "passes": passes, "wrong_words": 0, "slow_slices": slow},
-    )
+    return rates, passes
 
 
 def _slices(gpu: Gpu, slice_bytes: int, spare_bytes: int) -> list[Array]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from kernels.device import Device
 from kernels.spec import UnsupportedError
 from kernels.timing import Figure
 from tests.gpu.bench.ground import Ground, event_clock
+from tests.gpu.bench.parts import release
 
 HERE = Path(__file__).resolve().parent
 FIGURES = pytest.StashKey[list[Figure]]()
@@ -46,6 +48,14 @@ def ground(device: Device, tmp_path_factory: pytest.TempPathFactory) -> Ground:
     """Where cases are opened and programs are built."""
     folder = tmp_path_factory.mktemp("programs")
     return Ground(device=device, torch_device=require_torch(device.index), clock=event_clock, folder=folder)
+
+
+@pytest.fixture(autouse=True)
+def _memory_given_back() -> Iterator[None]:
+    """What torch's and cupy's pools keep after a test is missed by the other library, and by other processes."""
+    yield
+    if {"torch", "cupy"} <= sys.modules.keys():
+        release()
 
 
 @pytest.fixture

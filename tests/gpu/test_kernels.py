@@ -87,6 +87,7 @@ def test_products_are_those_of_float64(precision: Precision, device: Device) -> 
 def test_a_gibibyte_is_swept(gpu: CupyGpu) -> None:
     """Four slices, twice."""
     timer = EventTimer(CupyDriver(gpu))
+    gpu.trim()
     spare = gpu.free_bytes() - (1 << 30) - 64 * MIB
 
     swept = sweep(gpu, timer, slice_bytes=256 * MIB, spare_bytes=spare, nonce=1, until=timer.now() + 60)

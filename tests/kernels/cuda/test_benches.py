@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -146,6 +148,30 @@ def test_a_sweep_reads_every_slice_back(gpu: EmulatedGpu) -> None:
         "passes": 2,
         "wrong_words": 0,
     }
+
+
+class PooledGpu(EmulatedGpu):
+    """Keeps what is freed for itself until it is told to give it back, as cupy does."""
+
+    def __init__(self) -> None:
+        super().__init__(free=4 * MIB)
+        self.lent: list[weakref.ref[Any]] = []
+
+    def empty(self, count: int, dtype: str) -> Any:
+        array = super().empty(count, dtype)
+        self.lent.append(weakref.ref(array))
+        return array
+
+    def trim(self) -> None:
+        self.lent = [array for array in self.lent if array() is not None]
+
+
+def test_a_sweep_gives_all_memory_back() -> None:
+    """Or torch, in the same process, could have none of it."""
+    gpu = PooledGpu()
+
+    sweep(gpu, HostTimer(), slice_bytes=MIB, spare_bytes=0, nonce=3, until=0.0)
+    assert gpu.lent == []
 
 
 def test_the_quick_profile_sweeps_nothing_and_says_so(gpu: EmulatedGpu) -> None:
