@@ -112,7 +112,7 @@ def _pod(row: Mapping[str, str]) -> TracePod:
     if gpus and not each_milli:
         raise ValueError("wants a GPU, and nothing of it")
     spec = row.get("gpu_spec", "")
-    begin, end = row.get("creation_time", ""), row.get("deletion_time", "")
+    timed = bool(row.get("creation_time") and row.get("deletion_time"))
     return TracePod(
         name=row["name"],
         cpu_milli=_amount(row, "cpu_milli"),
@@ -120,7 +120,7 @@ def _pod(row: Mapping[str, str]) -> TracePod:
         gpus=gpus,
         each_milli=each_milli if gpus else 0,
         models=tuple(sorted({_model(model) for model in spec.split("|")})) if spec else (),
-        lasts_s=max(int(float(end)) - int(float(begin)), 1) if begin and end else None,
+        lasts_s=max(_amount(row, "deletion_time") - _amount(row, "creation_time"), 1) if timed else None,
     )
 
 
