@@ -24,8 +24,8 @@ POOL_SHARE = 0.92
 BEST_OPS_PER_S = 5e15
 #: memory counts as held when it is read so many times faster than the best device could make it anew
 REGENERATION = 4
-#: tiles of a compute chain; more would add nothing but the verifier's work
-COMPUTE_TILES = 2
+#: tiles of a compute chain: keys make its rounds depend on all that went before, more tiles only the verifier's work
+COMPUTE_TILES = 1
 #: a byte of a pool costs 2 n operations a layer; small tiles of many layers cost the verifier least
 GPU_SIDE, GPU_DEPTHS = 512, (16, 64)  #: least and most layers
 #: a full check's tiles have half as many layers again, and a light one, which comes hourly, is cheaper to judge
