@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
-from tests.bench import scale_place
+from tests.bench import scale_http, scale_place
 from tests.bench.scale_table import Figures, Found, Line, Options, synced_writes, table
 from tests.chaos.fleet import ROOT
 
@@ -27,6 +27,11 @@ PARTS: Mapping[str, Callable[[Options], Found]] = {
     "latency-10k": functools.partial(scale_place.latency, nodes=TEN),
     "latency-100k": functools.partial(scale_place.latency, nodes=HUNDRED),
     "million": scale_place.million,
+    "lives": scale_http.lives,
+    "query-10k": functools.partial(scale_http.query, nodes=TEN),
+    "query-100k": functools.partial(scale_http.query, nodes=HUNDRED),
+    "agents": scale_http.held,
+    "crash": scale_http.crash,
 }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -69,6 +70,23 @@ class HeldClock:
         return self._now
 
 
+class RunningClock(HeldClock):
+    """Runs as the machine's does, from a calendar on which the nodes' reports are fresh."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._begun_ms = self._machine_ms()
+
+    def now(self) -> Now:
+        """This moment."""
+        passed_ms = self._machine_ms() - self._begun_ms
+        return Now(mono_ms=1_000_000 + passed_ms, unix_ms=NOW_MS + passed_ms)
+
+    @staticmethod
+    def _machine_ms() -> int:
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+
 class Sink:
     """A watcher that notes which attempts began, by node."""
 
@@ -108,7 +126,7 @@ class Hall:
     writer: Writer[Control]
     sink: Sink
     renter: int
-    control: Gated
+    control: Gated | None = None  #: None = of a server, which places as it does
     submitted: int = 0
     written_s: float = 0.0  #: in commits
     rounds: int = 0
@@ -121,6 +139,7 @@ class Hall:
     @contextmanager
     def nothing_placed(self) -> Iterator[None]:
         """Inside, the line grows."""
+        assert self.control is not None
         self.control.shut = True
         yield
         self.control.shut = False
@@ -170,10 +189,10 @@ class Hall:
         self.submit(1)
 
 
-def made(count: int, supplier: int) -> Iterator[MarketNode]:
-    """Nodes that are online, registered and measured; two in a hundred take no work."""
+def made(count: int, supplier: int, *, key: Callable[[int], str] = lambda node: f"{node:064x}") -> Iterator[MarketNode]:
+    """Nodes that are online, registered and measured; three in a hundred take no work."""
     for row in nodes(count, random.Random(1)):
-        yield replace(row, supplier=supplier, public_key=f"{row.id:064x}", epoch=1, boot_id=BOOT, online=True)
+        yield replace(row, supplier=supplier, public_key=key(row.id), epoch=1, boot_id=BOOT, online=True)
 
 
 @contextmanager
@@ -207,14 +226,17 @@ def hall(
         supplier = writer.do(lambda c, now: c.create_account("sam", "supplier", "b" * 64, now))
         found.step()
         found.renter = renter.result().id
-        _add(found, list(made(count, supplier.result().id)))
+        for command in add(list(made(count, supplier.result().id))):
+            found.ask(command)
+            found.step()
         yield found
     finally:
         writer.close()
         store.close()
 
 
-def _add(found: Hall, rows: list[MarketNode]) -> None:
+def add(rows: list[MarketNode]) -> Iterator[Callable[[Control, Now], None]]:
+    """Commands that bring the nodes in, some at a time."""
     for first in range(0, len(rows), AT_ONCE):
         some = rows[first : first + AT_ONCE]
 
@@ -222,8 +244,7 @@ def _add(found: Hall, rows: list[MarketNode]) -> None:
             for row in some:
                 control.book.add(row)
 
-        found.ask(command)
-        found.step()
+        yield command
 
 
 def takes_work(row: MarketNode) -> bool:

@@ -11,11 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scheduler.book import Row
-from scheduler.clock import Now
 from scheduler.records import Attempt, Job
 from tests.bench.market import folder
-from tests.bench.market_query import NOW_MS
-from tests.bench.scale_hall import AT_ONCE, SHAPES, Hall, HeldClock, hall, takes_work
+from tests.bench.scale_hall import AT_ONCE, SHAPES, Hall, RunningClock, hall, takes_work
 from tests.bench.scale_table import Figures, Found, Options, synced_writes
 
 #: of the GPUs that take work; a market filled to the last one would measure refusals
@@ -68,7 +66,7 @@ def placements(options: Options, nodes: int) -> Found:
     found_row = Found(figures)
     found_row.row(
         f"durable placements, {nodes:,} nodes, {placing_s:.0f} s of placing",
-        reach and f">= {reach:,} /s",
+        None if reach is None else f">= {reach:,} /s",
         f"{rate:,.0f} /s ({committing_s / placing_s:.0%} of it in commits)",
         reached=None if reach is None else rate >= reach,
         durable=True,
@@ -83,23 +81,6 @@ def queue(found: Hall, count: int) -> None:
         while found.submitted < wanted:
             found.submit(min(AT_ONCE, wanted - found.submitted))
             found.step()
-
-
-class RunningClock(HeldClock):
-    """Runs as the machine's does, from a calendar on which the nodes' reports are fresh."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._begun_ms = self._machine_ms()
-
-    def now(self) -> Now:
-        """This moment."""
-        passed_ms = self._machine_ms() - self._begun_ms
-        return Now(mono_ms=1_000_000 + passed_ms, unix_ms=NOW_MS + passed_ms)
-
-    @staticmethod
-    def _machine_ms() -> int:
-        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
 
 class Stopwatch:
@@ -152,7 +133,7 @@ def latency(options: Options, nodes: int) -> Found:
     result = Found(figures)
     result.row(
         f"submitted to placed and durable, p99, {RATE_PER_S:,} jobs/s, {nodes:,} nodes",
-        reach and f"<= {reach * 1e3:g} ms",
+        None if reach is None else f"<= {reach * 1e3:g} ms",
         f"{p99 * 1e3:.1f} ms (p50 {p50 * 1e3:.1f}, p99.9 {p999 * 1e3:.1f})",
         reached=None if reach is None else p99 <= reach,
         durable=True,
