@@ -23,7 +23,9 @@ DOUBLE_FULL, DOUBLE_LEAST, DOUBLE_MOST = 0.4, 0.3, 0.12
 ACCUMULATE_MOST, ACCUMULATE_LEAST = 1.3, 1.5
 #: a dependent load takes 0.4 to 1 µs from any GPU's own memory; over PCI Express it takes 1.2 µs and more
 DRAM_LATENCY_S = 1.2e-6
-KNEE_LEAST, KNEE_MOST = 0.4, 1.6  #: parts of the cache's size between which the step of the latency lies
+#: parts of the cache's size between which its end shows. A100 and newer have two halves, each of which keeps lines of
+#: the other's: what all multiprocessors read fills it from less than half of its size on
+KNEE_LEAST, KNEE_MOST = 0.3, 1.6
 MEMORY_NAMED = 0.90  #: of the size in a name: ECC and the driver keep up to 7 %
 
 

@@ -6,10 +6,15 @@ import dataclasses
 
 import pytest
 
+import kernels.benches
+from kernels.spec import Bench
 from qualify import gates
-from tests.qualify import gpu_replay
+from qualify.records import Measurement
+from qualify.registry import load
+from tests.qualify import gpu_replay, traces
 from tests.qualify.gpu_replay import FAULTY, HEALTHY, SKUS, Trace, evidence
 
+BENCHES: dict[str, Bench] = load(kernels.benches, "BENCH")
 CLASSES = {"hopper", "ampere", "ada", "blackwell", "workstation", "consumer", "old", "mig", "passive", "laptop"}
 
 
@@ -38,6 +43,45 @@ def test_a_sound_gpu_raises_neither_failure_nor_warning(trace: Trace) -> None:
     found = gates.judge(evidence(trace))
 
     assert [(finding.code, finding.text) for finding in found if finding.severity != "info"] == []
+
+
+#: what a trace does not carry of the standard profile, as one H100 on PCIe 5 gives it
+LINKED = {
+    "hostlink.h2d": 55.2e9,
+    "hostlink.d2h": 54.1e9,
+    "hostlink.both": 98e9,
+    "hostlink.h2d_pageable": 11e9,
+    "hostlink.d2h_pageable": 9e9,
+    "memory.sweep": 2.9e12,
+}
+TIMED = {"launch.sync": 9e-6, "launch.sync_p99": 15e-6, "launch.queued": 4e-6, "launch.graph": 1.1e-6,
+         "memlatency.l1": 2e-8, "memlatency.l2": 1.4e-7}  # fmt: skip
+ALONE = ("peerlink.slowest", "allreduce.busbw", "allreduce.algbw", "allreduce.latency", "allreduce.pair")
+
+
+def test_a_single_h100_with_published_figures_is_qualified() -> None:
+    """Every planned figure, those of several GPUs skipped; at its power limit, over a link that slept before it."""
+    (trace,) = [one for one in HEALTHY if one["name"] == "h100 alone in a virtual machine, as published"]
+    found = evidence(trace)
+    figures = dict(found.measurements)
+    figures |= {key: traces.measured(key, value, unit="B/s") for key, value in LINKED.items()}
+    figures |= {key: traces.measured(key, value, unit="s") for key, value in TIMED.items()}
+    decline = {"burst_flops_per_s": 780e12, "burst_s": 2.0, "lasted_s": 30.0, "gpu": 0}
+    figures["stress.sustained"] = traces.measured("stress.sustained", 760e12, unit="FLOP/s")
+    figures["stress.decline"] = traces.measured("stress.decline", 0.975, unit="ratio", context=decline)
+    for key in ALONE:
+        figures[key] = Measurement(
+            key=key, unit="", status="skipped", reason="one GPU", context={"error": "unsupported"}
+        )
+    figures["matmul.fp32_numba"] = traces.measured("matmul.fp32_numba", 34e12, unit="FLOP/s")
+    planned = {key for bench in BENCHES.values() if "standard" in bench.seconds for key in bench.keys.get("cuda", ())}
+    whole = dataclasses.replace(found, measurements=figures)
+
+    findings = gates.judge(whole)
+
+    assert planned <= set(figures)
+    assert [(one.code, one.text) for one in findings if one.severity != "info"] == []
+    assert gates.verdict(findings, figures, frozenset(planned))[0] == "qualified"
 
 
 def test_every_code_about_gpus_is_raised_by_a_trace() -> None:
