@@ -25,6 +25,7 @@ SECTIONS = {
         "logs": ("server.cli_jobs:logs", "Print what a job wrote."),
         "cancel": ("server.cli_jobs:cancel", "Stop jobs."),
         "get": ("server.cli_get:get", "Fetch what a job left behind."),
+        "verify-evidence": ("server.cli_evidence:verify_evidence", "Judge again what a node was judged by."),
     },
     "Supply": {
         "qualify": ("qualify.cli:qualify", "Measure this machine, check it, score it and print the report."),

@@ -114,7 +114,7 @@ class Proof:
     not_before_ms: int = 0  #: no challenge earlier
     failed_ms: tuple[int, ...] = ()  #: attempts that failed within a day
     misses: int = 0  #: attempts that failed since one was answered as it should be
-    was_forgiven: bool = False  #: a protocol error; the next one in a row counts
+    was_forgiven: bool = False  #: a protocol error; any other counts until an answer is true
     warm_epoch: int | None = None  #: the registration for which the one free measurement after a cold start was used
     was_corrupt: bool = False  #: a wrong answer was taken for a fault of its hardware, once for good
     bar: Bar = ""  #: why it gets no work

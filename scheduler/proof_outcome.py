@@ -67,7 +67,7 @@ def settle(desk: Desk, challenge: str, node: int, finding: Finding, now: Now) ->
     if outcome in _TRUE:
         _go_on(desk, row, done, finding, now)
     else:
-        _fail(desk, row, outcome, why, now)
+        _fail(desk, row, done, found.state, now)
     return done
 
 
@@ -160,16 +160,17 @@ def _go_on(desk: Desk, node: MarketNode, challenge: Challenge, finding: Finding,
         lift(desk, node, now)
 
 
-def _fail(desk: Desk, node: MarketNode, outcome: Outcome, why: str, now: Now) -> None:
-    """Anything but a true answer."""
-    proof, settings = node.proof, desk.settings.proving
+def _fail(desk: Desk, node: MarketNode, done: Challenge, at: ChallengeState, now: Now) -> None:
+    """Anything but a true answer, given when the challenge was as far as `at`."""
+    proof, settings, outcome = node.proof, desk.settings.proving, done.outcome
     if outcome == "cheat_proven":
-        ban(desk, node, why, now)
+        ban(desk, node, done.why, now)
         return
     if outcome == "could_not_run":
         desk.book.change(node, proof=replace(proof, not_before_ms=now.unix_ms + settings.retry_ms))
         return
-    if outcome == "protocol_error" and not proof.was_forgiven:
+    # who knows which rows were drawn must not get away with nonsense
+    if outcome == "protocol_error" and not proof.was_forgiven and at < ChallengeState.ASKED:
         desk.book.change(node, proof=replace(proof, was_forgiven=True))
         return
     proof = replace(proof, failed_ms=(*failures(proof, now), now.unix_ms), misses=proof.misses + 1)
@@ -182,7 +183,7 @@ def _fail(desk: Desk, node: MarketNode, outcome: Outcome, why: str, now: Now) ->
         node = desk.book.change(node, proof=replace(proof, misses=0, proved_ms=None, check=None))
         bar(desk, node, "bench", now, until_ms=now.unix_ms + settings.bench_ms)
         return
-    desk.book.change(node, proof=replace(proof, was_forgiven=False))
+    desk.book.change(node, proof=proof)
 
 
 def _expire(desk: Desk, challenge: Challenge, now: Now) -> None:

@@ -50,7 +50,7 @@ def offers(query: str, sort: str | None, limit: int, explain: bool, fields: bool
     else:
         with printing():
             if page["items"]:
-                _table(page)
+                _table(page, proofs="proved" in f"{query} {sort or ''}")
         _say_more(page, query, explain=explain)
     sys.exit(0 if page["count"] else 1)
 
@@ -90,7 +90,7 @@ def _page(client: Client, query: str, sort: str | None, limit: int, *, explain: 
             return whole
 
 
-def _table(page: Json) -> None:
+def _table(page: Json, *, proofs: bool) -> None:
     from server import cli_words as words
     from server.cli_tables import table
 
@@ -107,13 +107,15 @@ def _table(page: Json) -> None:
             words.share(one["memory_free_bytes"], one["memory_bytes"]),
             f"{words.money(one['price_uh'])}/h",
             *(words.figure(one["figures"].get(key), page["at_ms"]) for key in figures),
+            *((words.age_of(one["proof_age_s"]) if one["proved"] else ("unproven", "warn"),) if proofs else ()),
             one["region"],
             words.toned(one["standing"] if one["is_fresh"] else f"{one['standing']}, stale"),
         )
         for one in offers
     ]
     gpus = ("GPUS FREE",) if sharing else ()
-    titles = ("NODE", "NAME", "MODEL", *gpus, "CPUS FREE", "MEMORY FREE", "PRICE", *figures, "REGION", "STATE")
+    proved = ("PROVED",) if proofs else ()
+    titles = ("NODE", "NAME", "MODEL", *gpus, "CPUS FREE", "MEMORY FREE", "PRICE", *figures, *proved, "REGION", "STATE")
     table(titles, rows, right=("NODE", *gpus, "CPUS FREE", "MEMORY FREE", "PRICE", *figures), stretch="MODEL")
 
 

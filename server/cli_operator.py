@@ -166,12 +166,13 @@ def _table(found: Sequence[Json]) -> None:
             words.capacity(one["capacity"]),
             f"{words.money(one['price_uh'])}/h",
             words.age(one["reported_ms"], now_ms),
+            words.proof(one["proof"], now_ms),
             str(len(one["owners"]["attempts"])) if one["owners"] else "",
-            one["why"],
+            one["why"] or one["proof"]["why"],
         )
         for one in found
     ]
-    titles = ("NODE", "NAME", "STATE", "MODEL", "HAS", "PRICE", "MEASURED", "JOBS", "WHY")
+    titles = ("NODE", "NAME", "STATE", "MODEL", "HAS", "PRICE", "MEASURED", "PROVED", "JOBS", "WHY")
     table(titles, rows, right=("NODE", "PRICE", "MEASURED", "JOBS"), stretch="WHY")
 
 
@@ -193,6 +194,9 @@ def _in_full(found: Json, report: Json | None) -> None:
         ("health", units.percent(found["health"])),
         ("capability", words.inline(found["capability"])),
         ("measured", f"{words.age(found['reported_ms'], now_ms)} ago" if found["reported_ms"] else "never"),
+        ("proved", words.proof(found["proof"], now_ms)),
+        ("", _outcome(found["proof"])),
+        ("locality", f"{found['proof']['locality']}: a proof says what was computed how fast, not where"),
         ("enrolled", words.moment(found["enrolled_ms"])),
     ]
     facts([(name, cell) for name, cell in pairs if cell])
@@ -209,10 +213,32 @@ def _in_full(found: Json, report: Json | None) -> None:
             for key, one in sorted(found["figures"].items())
         ]
         table(("FIGURE", "VALUE", "95 %", "N", "AGE"), rows, right=("VALUE", "95 %", "N", "AGE"))
+    _claims(found["proof"])
     if report is not None and report["remarks"]:
         heading("Found by its newest report")
         for one in report["remarks"]:
             facts([(one["severity"], one["text"]), ("", one["remedy"])])
+
+
+def _outcome(proof: Json) -> str:
+    """What came of its newest challenge."""
+    if proof["outcome"] is None:
+        return ""
+    outcome = proof["outcome"].replace("_", " ")
+    return f"newest challenge: {outcome}{': ' if proof['why'] else ''}{proof['why']}"
+
+
+def _claims(proof: Json) -> None:
+    """What its report claims beyond what is proved, and is listed with no more than that."""
+    from reports import units
+    from server.cli_tables import heading, table
+
+    rows = [(key, units.figure(one["value"], one["unit"])) for key, one in sorted(proof["claims"].items())]
+    if proof["claimed_vram_bytes"] is not None:
+        rows.append(("vram", units.size(proof["claimed_vram_bytes"])))
+    if rows:
+        heading("Claimed, and cut to what is proved")
+        table(("FIGURE", "CLAIM"), rows, right=("CLAIM",))
 
 
 def _course(found: Json) -> None:

@@ -53,6 +53,11 @@ def age(unix_ms: int | None, now_ms: int) -> str:
     return f"{seconds // 3600} h" if seconds < 48 * 3600 else f"{seconds // 86400} d"
 
 
+def age_of(seconds: float | None) -> str:
+    """How long ago, of an age in seconds."""
+    return units.UNKNOWN if seconds is None else age(0, round(seconds * 1000))
+
+
 def exit_code(code: int | None) -> str:
     """An exit code, with its signal: "0", "137 (signal 9)"; nothing where there is none yet."""
     if code is None:
@@ -129,6 +134,15 @@ def figure(found: Mapping[str, Any] | None, now_ms: int) -> str:
     arm = interval(found)
     value = units.figure(found["value"], found["unit"])
     return f"{value}{'' if arm == units.UNKNOWN else f' {arm}'}, {age(found['at_ms'], now_ms)}"
+
+
+def proof(found: Mapping[str, Any], now_ms: int) -> tuple[str, str]:
+    """Where a node stands with its proofs, with its tone: "12 min ago", "unproven", "barred: cheat"."""
+    if found["bar"]:
+        return f"barred: {found['bar']}", "bad"
+    if found["proved_ms"] is None:
+        return "unproven", "warn"
+    return f"{age(found['proved_ms'], now_ms)} ago", "good"
 
 
 def share(free_bytes: float, all_bytes: float) -> str:

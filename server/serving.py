@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -98,9 +99,21 @@ def serve(
             logs.say("insecure: tokens and logs go over plain HTTP", level=logging.WARNING, url=url)
         app = create_app(settings, runtime, more=more)
         server = Server(_config(settings, app), runtime, lambda: ready(url))
+        _collect_rarely()
         logs.say("serving", url=url, data=str(settings.data))
         server.run(sockets=[listener])
         logs.say("stopped")
+
+
+def _collect_rarely() -> None:
+    """Keep the collector from going through the whole market again and again.
+
+    Rows refer to nothing that refers to them, so counting frees them; with 10,000 nodes a full collection stops the
+    writer for 50 to 160 ms, and finds nothing.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 1_000)
 
 
 def address(settings: Settings, listener: socket.socket) -> str:

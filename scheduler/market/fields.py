@@ -123,6 +123,7 @@ class Fields:
             **{key: "" for bench in known_benches().values() for keys in bench.keys.values() for key in keys},
             **figures,
             **PROVED_UNITS,
+            **{key: figure.unit for key, figure in reference.gpu_figures.items()},
             **{key: figure.unit for key, figure in reference.figures.items()},
         }
         profiles = {*capabilities, *(workload.name for workload in reference.workloads)}

@@ -146,7 +146,7 @@ def impossible(report: Report, reference: Reference) -> str | None:
     nor must a GPU's arithmetic, memory and host link exceed what its part does.
     """
     for measurement in report.measurements:
-        known = reference.figures.get(measurement.key)
+        known = reference.figures_of(report.node.device_kind).get(measurement.key)
         if measurement.status == "ok" and (reason := _nonsense(measurement)):
             return f"{measurement.key} {reason}"
         if measurement.status == "ok" and known is not None and known.unit != measurement.unit:

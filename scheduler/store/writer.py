@@ -82,6 +82,7 @@ class Writer(Generic[C]):
         self._round: deque[Ask[C]] = deque()  # applied, not answered yet
         self._jobs: dict[tuple[int, str], Job] = {}  # of this round, by owner and idempotency key
         self._next_tick_ms = 0
+        self._has_more = False  #: the last placing stopped at its limit, not at the end of the line
         self._problems: dict[str, str] = {}
         self._thread = threading.Thread(target=self._work, name="gridmark-writer")
 
@@ -181,9 +182,10 @@ class Writer(Generic[C]):
             self._guarded("the tick", lambda: self._core.tick(now))
             if "write" in self._problems:
                 self._probe()
-        if not ticks and not self._core.book.pending:
+        if not ticks and not self._core.book.pending and not self._has_more:
             return False
-        return bool(self._guarded("placing", lambda: self._core.dispatch(now, PLACED_AT_ONCE)))
+        self._has_more = bool(self._guarded("placing", lambda: self._core.dispatch(now, PLACED_AT_ONCE)))
+        return self._has_more
 
     def _guarded(self, what: str, work: Callable[[], T]) -> T | None:
         mark = self._core.book.mark()

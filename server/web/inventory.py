@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -151,8 +151,17 @@ def row(offer: Offer, shown: Sequence[str], now_ms: int) -> Row:
         cells=[(key, figures.cell(key, offer.figures[key], now_ms) if key in offer.figures else None) for key in shown],
         state=offer.standing,
         tone=words.standing_tone(offer.standing),
-        age=f"measured {words.ago(now_ms - round(offer.age_s * 1000), now_ms)}" if offer.age_s is not None else "",
+        age=", ".join(_ages(offer, now_ms)),
     )
+
+
+def _ages(offer: Offer, now_ms: int) -> Iterator[str]:
+    if offer.age_s is not None:
+        yield f"measured {words.ago(now_ms - round(offer.age_s * 1000), now_ms)}"
+    if offer.is_proved and offer.proof_age_s is not None:
+        yield f"proved {words.ago(now_ms - round(offer.proof_age_s * 1000), now_ms)}"
+    else:
+        yield "unproven"
 
 
 def hardware(device_kind: str, count: int, model: str) -> str:

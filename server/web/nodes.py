@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.responses import HTMLResponse
 
 from reports import meanings, units
+from scheduler.claims import LOCALITY
 from scheduler.lifecycle import Standing
 from scheduler.records import MarketNode, ReportEntry
 from server import nodes, views
@@ -141,6 +142,7 @@ def facts(node: MarketNode, now_ms: int) -> list[Fact]:
             value=words.ago(node.reported_ms, now_ms) if node.reported_ms is not None else "never",
             gloss=f"again {words.until(node.due_ms, now_ms)}" if node.due_ms is not None else "",
         ),
+        proved(node, now_ms),
         Fact(name="Runs", value=", ".join(node.executors) or "nothing", gloss=node.region),
     ]
     if capacity.gpu_milli:
@@ -148,6 +150,17 @@ def facts(node: MarketNode, now_ms: int) -> list[Fact]:
         gpus = f"{len(capacity.gpu_milli)} × {units.size(node.vram_bytes or None)}"
         found.insert(1, Fact(name="GPUs", value=gpus, gloss=gloss))
     return found
+
+
+def proved(node: MarketNode, now_ms: int) -> Fact:
+    """Whether its figures are more than its word; where it stands nobody can prove."""
+    proof = node.proof
+    if proof.bar:
+        return Fact(name="Proved", value="barred", gloss=proof.why)
+    if proof.proved_ms is None:
+        return Fact(name="Proved", value="not yet", gloss="its figures are its own word")
+    cut = f"{words.count(len(proof.claims), 'claim')} cut to it; " if proof.claims else ""
+    return Fact(name="Proved", value=words.ago(proof.proved_ms, now_ms), gloss=f"{cut}locality: {LOCALITY}")
 
 
 def _capability(value: float) -> str:

@@ -121,6 +121,16 @@ def test_a_protocol_error_is_forgiven_once_and_counted_then() -> None:
     assert (floor.proof.failed_ms, floor.proof.misses) == ((floor.now.unix_ms,), 1)
 
 
+def test_nonsense_is_not_forgiven_once_the_rows_are_known() -> None:
+    """Else who skipped the ones that were drawn would say anything but the truth, and draw again for nothing."""
+    floor = ProvingFloor()
+    challenge = floor.issued()
+    floor.advance(challenge, ChallengeState.USED, ChallengeState.ASKED, ChallengeState.ANSWERED)
+    floor.settle(challenge, judged(challenge, "protocol_error", {}))
+
+    assert floor.proof.failed_ms == (floor.now.unix_ms,)
+
+
 def test_after_three_failures_in_a_row_a_node_is_benched_flat() -> None:
     """Twelve hours without work and without challenges, then as before."""
     floor = ProvingFloor(attempts=99)

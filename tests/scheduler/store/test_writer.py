@@ -287,6 +287,16 @@ def test_what_a_tick_and_the_placing_change_is_committed_with_the_round(bench: B
     assert bench.reader.blob(1, BLOB.sha256) == BLOB
 
 
+def test_a_backlog_is_placed_round_after_round_without_waiting_for_the_tick(bench: Bench) -> None:
+    """While the last round placed something there may be more; once one places nothing it is the clock's turn."""
+    left = [512, 512, 100, 0]
+    bench.core.on_dispatch = lambda now: left.pop(0)
+    bench.writer.step()
+
+    assert [bench.writer.step() for _ in range(4)] == [True, True, False, False]
+    assert bench.core.dispatched == 4
+
+
 def test_placing_is_left_out_while_nothing_changed(bench: Bench) -> None:
     """It comes with every change and every tick, because a refused job may be tried again by the clock."""
     bench.writer.step()
