@@ -32,6 +32,8 @@ GPU_SIDE, GPU_DEPTHS = 512, (16, 64)  #: least and most layers
 FULL_DEPTH = 1.5
 #: openings times layers that a verifier makes of one device: 10 CPU-s
 LAYERS_MOST = 2048
+#: of the claimed rate, what products of that side reach while a pool is made; an estimate, no GPU has told it yet
+FILL_SHARE = 0.15
 CPU_POOL = (256, 4)
 CPU_POOL_BYTES = 16 << 20
 #: rates above which a CPU's chain, made for exactness, is not expected to run; they only size its segments
@@ -113,7 +115,7 @@ class Phase:
     samples: int
     floor_per_s: float
     resident_per_s: float
-    fill_s: float  #: that the pool takes to make at the claimed rate
+    fill_s: float  #: that the pool takes to make, about
     grace_s: float
 
     @property
@@ -268,7 +270,7 @@ def _memory_chain(claim: Claim, scale: Scale, level: Level) -> _Chain | None:
         rate_per_s=rate,
         floor_per_s=FLOOR_SHARE * rate if floored else 0.0,
         resident_per_s=REGENERATION * scale.best_ops_per_s / layers_ops if floored else 0.0,
-        fill_s=params.pool_bytes * layers_ops / makes if makes else 0.0,
+        fill_s=params.pool_bytes * layers_ops / (FILL_SHARE * makes) if makes else 0.0,
     )
 
 
