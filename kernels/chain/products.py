@@ -121,7 +121,7 @@ class FloatProduct:
     """float32 in blocks of K <= 1024, whose sums it holds exactly; by torch where it is installed, else by numpy."""
 
     def __init__(self, mixer: Mixer) -> None:
-        self._mixer = mixer
+        self._mixer, self._threads = mixer, 0
         self._multiply: Callable[[NDArray[Any], NDArray[Any], NDArray[Any]], object]
         self._set_threads: Callable[[int], object] = set_numpy_threads
         self._multiply = lambda left, right, into: np.matmul(left, right, out=into)
@@ -139,7 +139,10 @@ class FloatProduct:
         x = states.astype(np.float32)
         sums = np.empty_like(x)
         whole = np.empty(x.shape, dtype=np.int32) if x.shape[1] > BLOCK else None
-        self._set_threads(self._mixer.threads(2.0 * x.size * x.shape[1]))
+        threads = self._mixer.threads(2.0 * x.size * x.shape[1])
+        if threads != self._threads:  # to find numpy's library takes longer than a small round
+            self._set_threads(threads)
+            self._threads = threads
         for tile, key in zip(tiles, keys, strict=True):
             if whole is None:
                 self._multiply(x, tile, sums)
