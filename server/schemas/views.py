@@ -231,14 +231,19 @@ class AccountView(View):
     """Somebody who may call."""
 
     model_config = View.model_config | example(
-        id=3, name="alice", role="renter", created_ms=1_767_225_600_000, revoked_ms=None
-    )
+        id=3, name="alice", role="renter", created_ms=1_767_225_600_000, revoked_ms=None,
+        weight_milli=1000, jobs_max=None, gpu_milli_max=None, cpu_milli_max=None,
+    )  # fmt: skip
 
     id: int
     name: str
     role: RoleName
     created_ms: int
     revoked_ms: int | None
+    weight_milli: int = Field(description="of its turn, where jobs of several accounts wait")
+    jobs_max: int | None = Field(description="not yet ended; None: as many as the server lets anybody have")
+    gpu_milli_max: int | None = Field(description="held at once")
+    cpu_milli_max: int | None = Field(description="held at once")
 
 
 class AccountCreatedView(AccountView):
@@ -250,6 +255,10 @@ class AccountCreatedView(AccountView):
         role="renter",
         created_ms=1_767_225_600_000,
         revoked_ms=None,
+        weight_milli=1000,
+        jobs_max=None,
+        gpu_milli_max=None,
+        cpu_milli_max=None,
         token="gm_" + "A" * 43,
     )
 
