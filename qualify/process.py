@@ -44,6 +44,7 @@ def run_child(
     command: Sequence[str],
     environment: Mapping[str, str],
     kill_after_s: float,
+    late_start_s: float = 0.0,
 ) -> Outcome:
     """Run one child to its end and hand each of its messages to `on_message`.
 
@@ -52,6 +53,8 @@ def run_child(
     Args:
         command: argument list to which the number of the message pipe is appended.
         kill_after_s: wall seconds after which the whole group is killed.
+        late_start_s: how much longer it may take to say its first word; what it took for that is then added to its
+            time, up to so much.
     """
     read_end, write_end = os.pipe()
     oom_kills = _oom_kills()
@@ -71,7 +74,7 @@ def run_child(
         listener = _Listener(process, pipe.fileno(), frozenset(task.only), on_message)
         try:
             listener.ask(task)
-            verdict = listener.listen(time.monotonic() + kill_after_s)
+            verdict = listener.listen(kill_after_s, late_start_s)
         finally:
             end_group(process)
         return _outcome(listener, verdict, process.returncode, kill_after_s, _oom_kills() > oom_kills)
@@ -117,7 +120,7 @@ class _Listener:
         self._buffer = bytearray()
         self.words = bytearray()  #: the end of what it printed
         self.pending: tuple[str, ...] = ()
-        self.done = False
+        self.heard = self.done = False
 
     def ask(self, task: wire.Task) -> None:
         """Write the task; a child that is gone already is noticed by listening."""
@@ -127,8 +130,10 @@ class _Listener:
             stdin.write(wire.encode(task))
             stdin.flush()
 
-    def listen(self, until: float) -> Literal["gone", "late"] | str:
-        """Messages until the child is gone, or `until`; any other word says why it is not to be believed."""
+    def listen(self, seconds: float, late_start_s: float) -> Literal["gone", "late"] | str:
+        """Messages until the child is gone or late; any other word says why it is not to be believed."""
+        began = time.monotonic()
+        until, late_s = began + seconds, late_start_s
         stdout = self._process.stdout
         assert stdout is not None  # noqa: S101
         with selectors.DefaultSelector() as selector, _pidfd(self._process.pid) as gone:
@@ -137,7 +142,7 @@ class _Listener:
                 selector.register(descriptor, selectors.EVENT_READ)
             if gone is not None:
                 selector.register(gone, selectors.EVENT_READ)
-            while (left := until - time.monotonic()) > 0:
+            while (left := until + late_s - time.monotonic()) > 0:
                 # without a pidfd (kernel < 5.3) the end is noticed by looking
                 ready = {key.fd for key, _ in selector.select(min(left, 0.05 if gone is None else left))}
                 try:
@@ -147,6 +152,8 @@ class _Listener:
                         return "gone"
                 except wire.WireError as error:
                     return str(error)
+                if self.heard and late_s:
+                    until, late_s = until + min(late_s, time.monotonic() - began), 0.0
                 if self.done:
                     until = min(until, time.monotonic() + LEAVE_S)
         return "late"
@@ -178,6 +185,7 @@ class _Listener:
         self._buffer = bytearray(rest)
         for line in lines:
             message = wire.decode(line, self._allowed)
+            self.heard = True
             if isinstance(message, wire.Started):
                 self.pending = message.keys
             elif isinstance(message, wire.Done):

@@ -25,7 +25,9 @@ def done(): say(kind="done")
 """
 
 
-def run(tmp_path: Path, body: str, *, kill_after_s: float = 20.0) -> tuple[Outcome, list[wire.Message]]:
+def run(
+    tmp_path: Path, body: str, *, kill_after_s: float = 20.0, late_start_s: float = 0.0
+) -> tuple[Outcome, list[wire.Message]]:
     script = tmp_path / "child.py"
     script.write_text(PREAMBLE + textwrap.dedent(body))
     task = wire.Task(
@@ -33,7 +35,14 @@ def run(tmp_path: Path, body: str, *, kill_after_s: float = 20.0) -> tuple[Outco
     )
     messages: list[wire.Message] = []
     command = (sys.executable, "-I", "-S", str(script))
-    outcome = run_child(task, messages.append, command=command, environment=os.environ, kill_after_s=kill_after_s)
+    outcome = run_child(
+        task,
+        messages.append,
+        command=command,
+        environment=os.environ,
+        kill_after_s=kill_after_s,
+        late_start_s=late_start_s,
+    )
     return outcome, messages
 
 
@@ -86,6 +95,25 @@ def test_a_hung_child_is_ended_at_its_deadline(tmp_path: Path, body: str) -> Non
 
     assert outcome.end == "timeout"
     assert time.monotonic() - start < 5
+
+
+def test_a_child_that_starts_late_gets_its_time_all_the_same(tmp_path: Path) -> None:
+    """A deadline of 0.5 s, its first word after more than 0.6 s, its last 0.1 s later."""
+    body = "time.sleep(0.6); started(); time.sleep(0.1); done()"
+
+    assert run(tmp_path, body, kill_after_s=0.5)[0].end == "timeout"
+    assert run(tmp_path, body, kill_after_s=0.5, late_start_s=20.0)[0] == Outcome(end="done", reason="")
+
+
+@pytest.mark.parametrize("body", ["time.sleep(60)", "started(); time.sleep(60)"])
+def test_a_late_start_is_no_pardon(tmp_path: Path, body: str) -> None:
+    """One that never says anything is ended at 0.5 + 0.5 s; one that began at once not long after 0.5 s."""
+    start = time.monotonic()
+
+    outcome, _ = run(tmp_path, body, kill_after_s=0.5, late_start_s=0.5)
+
+    assert outcome.end == "timeout"
+    assert 0.5 <= time.monotonic() - start < 10.0
 
 
 @pytest.mark.parametrize("own_session", [False, True])
