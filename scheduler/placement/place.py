@@ -45,6 +45,10 @@ class Placer(Protocol):
         """
         ...
 
+    def suitable(self, spec: JobSpec, now: Now) -> tuple[int, ...]:
+        """Nodes that could take `spec` if they were empty."""
+        ...
+
 
 class IndexPlacer:
     """Places by the index. For the book's thread only."""
@@ -74,6 +78,19 @@ class IndexPlacer:
         self._packing.follow(now.unix_ms)
         ranking.follow(now.unix_ms)
         return self._choose(ranking, spec, avoid) if ranking.candidates else self._refuse(ranking, spec, now)
+
+    def suitable(self, spec: JobSpec, now: Now) -> tuple[int, ...]:
+        """Nodes that could take `spec` if they were empty, by their place in the index."""
+        try:
+            query = self._query(spec.where)
+        except QueryError:
+            return ()
+        columns = self._index.live
+        price_uh = self._price_uh(spec.resources)
+        masks = filters(columns, spec, now_ms=now.unix_ms, price_uh=price_uh, query=query)
+        held = columns.truths("held") & ~columns.truths("retired")
+        found = np.logical_and.reduce([held, *(one.passes for one in masks if one.name != "busy")])
+        return tuple(columns.integers("id")[found].tolist())
 
     def _choose(self, ranking: Ranking, spec: JobSpec, avoid: frozenset[int]) -> Decision:
         choice = ranking.choose(avoid)

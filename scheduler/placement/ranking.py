@@ -64,7 +64,10 @@ class Ranking:
         self._terms_version = self._packing_version = -1
         self._seen = 0
         self.candidates = 0
-        self._equals: dict[tuple[float, ...], Slots] = {}
+        #: of the nodes as good as the best by the terms: those terms, which nodes, and how the job packs onto them
+        self._best_terms: tuple[float | None, ...] | None = None
+        self._equal: Mask = np.zeros(0, dtype=np.bool_)
+        self._group = Peaks(np.zeros(0, dtype=np.int64))
 
     @property
     def suitable(self) -> int:
@@ -100,17 +103,16 @@ class Ranking:
         if not slots or len(slots) == self.candidates:
             return Choice(*self._best(), avoided=0)
         places = np.array(slots)
-        kept = [(peaks, peaks.values[places]) for peaks in (self._packs, self._ranks)]
-        for peaks, _ in kept:
-            peaks.put(places, np.full(places.size, OUT))
+        packed, ranks = self._packed[places], self._rank_of[places]
+        self._put(places, np.full(places.size, OUT), np.full(places.size, OUT))
         found = self._best()
-        for peaks, values in kept:
-            peaks.put(places, values)
+        self._best_terms = None  # of the equals only those that need not be avoided were grouped
+        self._put(places, packed, ranks)
         return Choice(*found, avoided=len(slots))
 
     def told(self, slot: int) -> dict[str, Json]:
         """By what a candidate is ranked; None is unknown."""
-        packing: dict[str, Json] = {"packing": ((self._packs.values.item(slot) >> RANK_BITS) + LEAST) / MICRO}
+        packing: dict[str, Json] = {"packing": ((self._packed.item(slot) >> RANK_BITS) + LEAST) / MICRO}
         terms: dict[str, Json] = {
             term.name: value if math.isfinite(value := term.values.item(slot)) else None for term in self.terms
         }
@@ -159,7 +161,6 @@ class Ranking:
         self._rank_of = np.zeros(columns.size, dtype=np.int64)
         self._rank_of[slots[order]] = MOST_RANK - np.arange(slots.size)
         self.terms = tuple(_everywhere(term, slots, columns.size) for term in terms)
-        self._equals.clear()
 
     def _place_all(self) -> None:
         columns = self._index.live
@@ -169,10 +170,13 @@ class Ranking:
         self._fitting: Mask = self._suitable & free
         slots = np.flatnonzero(self._fitting)
         self.candidates = slots.size
-        packs = np.full(columns.size, OUT, dtype=np.int64)
-        packs[slots] = self._packed(slots)
-        self._packs = Peaks(packs)
-        self._ranks = Peaks(np.where(self._fitting, self._rank_of, OUT))
+        self._packed = np.full(columns.size, OUT, dtype=np.int64)
+        self._packed[slots] = self._pack(slots)
+        self._best_terms = None
+        if self._policy.packs:
+            self._group = Peaks(self._packed)
+        else:
+            self._ranks = Peaks(np.where(self._fitting, self._rank_of, OUT))
 
     def _place_one(self, slot: int) -> None:
         cell = self._index.live.cell
@@ -182,10 +186,14 @@ class Ranking:
         self.candidates += fitting - self._fitting.item(slot)
         self._busy[slot], self._fitting[slot] = busy, fitting
         rank = self._rank_of.item(slot)
-        packed = self._packing.score_at(self.ask, slot) - LEAST if fitting else 0
-        self._packs.put_one(slot, (packed << RANK_BITS) + rank if fitting else OUT)
-        if not self._policy.packs:
-            self._ranks.put_one(slot, rank if fitting else OUT)
+        packed = ((self._packing.score_at(self.ask, slot) - LEAST) << RANK_BITS) + rank if fitting else OUT
+        self._packed[slot] = packed
+        if self._policy.packs:
+            self._group.put_one(slot, packed)
+            return
+        self._ranks.put_one(slot, rank if fitting else OUT)
+        if self._best_terms is not None and self._equal[slot]:
+            self._group.put_one(slot, packed)
 
     def _place_some(self, slots: Slots) -> None:
         columns = self._index.live
@@ -196,41 +204,44 @@ class Ranking:
         self._counts["busy"] += int(np.count_nonzero(busy)) - int(np.count_nonzero(self._busy[slots]))
         self.candidates += int(np.count_nonzero(fitting)) - int(np.count_nonzero(self._fitting[slots]))
         self._busy[slots], self._fitting[slots] = busy, fitting
-        self._packs.put(slots, np.where(fitting, self._packed(slots), OUT))
-        if not self._policy.packs:
-            self._ranks.put(slots, np.where(fitting, self._rank_of[slots], OUT))
+        packed = np.where(fitting, self._pack(slots), OUT)
+        self._put(slots, packed, np.where(fitting, self._rank_of[slots], OUT))
 
-    def _packed(self, slots: Slots) -> NDArray[np.int64]:
+    def _put(self, slots: Slots, packed: NDArray[np.int64], ranks: NDArray[np.int64]) -> None:
+        self._packed[slots] = packed
+        if self._policy.packs:
+            self._group.put(slots, packed)
+            return
+        self._ranks.put(slots, ranks)
+        if self._best_terms is not None:
+            self._group.put(slots, np.where(self._equal[slots], packed, OUT))
+
+    def _pack(self, slots: Slots) -> NDArray[np.int64]:
         """The packing above, the policy's rank below."""
         packed = self._packing.scores(self.ask, slots) - LEAST
         found: NDArray[np.int64] = (packed << RANK_BITS) + self._rank_of[slots]
         return found
 
     def _best(self) -> tuple[int, int | None]:
-        if self._policy.packs:
-            first = self._packs.first()
-            return _certain(first), self._packs.second(_certain(first))
-        champion = _certain(self._ranks.first())
-        equals = self._equal_to(champion)
-        packed = self._packs.values[equals]
-        best = int(packed.argmax())
-        slot = int(equals[best])
-        packed[best] = OUT
-        second = int(packed.argmax())
-        if packed[second] != OUT:
-            return slot, int(equals[second])
-        return slot, self._ranks.second(slot)
+        if not self._policy.packs:
+            self._gather(_certain(self._ranks.first()))
+        slot = _certain(self._group.first())
+        second = self._group.second(slot)
+        if second is None and not self._policy.packs:
+            second = self._ranks.second(slot)
+        return slot, second
 
-    def _equal_to(self, champion: int) -> Slots:
-        """Suitable nodes that are worse in no term than the champion, by more than the term tolerates."""
-        values = tuple(float(term.values[champion]) for term in self.terms)
-        found = self._equals.get(values)
-        if found is None:
-            alike = self._suitable.copy()
-            for term, value in zip(self.terms, values, strict=True):
-                alike &= term.no_worse(value)
-            found = self._equals[values] = np.flatnonzero(alike)
-        return found
+    def _gather(self, best: int) -> None:
+        """Group the nodes that are worse than the best by the terms in none of them, by more than it tolerates."""
+        values = tuple(term.values.item(best) for term in self.terms)
+        told = tuple(None if math.isnan(value) else value for value in values)
+        if told == self._best_terms:
+            return
+        self._best_terms = told
+        self._equal = self._suitable.copy()
+        for term, value in zip(self.terms, values, strict=True):
+            self._equal &= term.no_worse(value)
+        self._group = Peaks(np.where(self._equal, self._packed, OUT))
 
 
 def in_order(terms: tuple[Term, ...], ids: NDArray[np.generic]) -> Slots:
