@@ -43,6 +43,11 @@ def submit(desk: Desk, owner: int, spec: JobSpec, key: str, now: Now) -> Job:
         raise Refused("forbidden", f"account {owner} does not exist any more")
     if spec.deadline_ms is not None and spec.deadline_ms <= now.unix_ms:
         raise Refused("invalid", "the deadline has passed already")
+    shares = desk.line.shares
+    if refusal := shares.too_large(owner, spec.resources):
+        raise Refused("forbidden", refusal)
+    if (most := shares.quota_of(owner).jobs) is not None and (unended := shares.unended(owner)) >= most:
+        raise Refused("too_many", f"{unended} jobs of the account have not ended, and it may have {most}")
     job = Job(id=desk.book.number("job"), owner=owner, idempotency_key=key, spec=spec, created_ms=now.unix_ms)
     desk.book.add(job)
     desk.say(Kind.JOB_QUEUED, now, f"account {owner}", job=job.id, reason="submitted")
@@ -84,6 +89,7 @@ def save_checkpoint(desk: Desk, token: int, sha256: str, now: Now, node: int | N
     desk.say(
         Kind.JOB_CHECKPOINT, now, f"node {attempt.node}", job=job.id, token=token, node=attempt.node, sha256=sha256
     )
+    desk.saved_ms[token] = now.unix_ms
     return desk.book.change(job, checkpoint_sha256=sha256)
 
 

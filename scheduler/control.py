@@ -15,7 +15,9 @@ from scheduler.clock import Now
 from scheduler.desk import ControlSettings, Desk, Refused, Touched
 from scheduler.expiry import Watchman
 from scheduler.lifecycle import Standing
+from scheduler.outage import Outage
 from scheduler.placement.place import Placer
+from scheduler.preemption import Preemption
 from scheduler.proof import Challenge, ChallengeState
 from scheduler.proof_outcome import Finding
 from scheduler.records import Account, Job, JobSpec, MarketNode, Role
@@ -42,6 +44,7 @@ class Control:
         self._placer = placer
         self._desk = Desk(book, random=random, settings=settings or ControlSettings())
         self._watchman = Watchman(self._desk)
+        self._preemption = Preemption(self._desk, placer)
 
     def create_account(self, name: str, role: Role, token_sha256: str, now: Now, *, actor: str = "server") -> Account:
         """A new account; its name and its token are nobody else's."""
@@ -148,8 +151,13 @@ class Control:
         self._watchman.tick(now)
 
     def dispatch(self, now: Now, limit: int = 512) -> int:
-        """Place queued jobs in (priority, id) order, at most `limit` tries. Returns how many were placed."""
-        return dispatch.dispatch(self._desk, self._placer, now, limit)
+        """Place queued jobs, accounts taking turns, at most `limit` tries. Returns how many were placed."""
+        return dispatch.dispatch(self._desk, self._placer, self._preemption, now, limit)
+
+    @property
+    def outage(self) -> Outage | None:
+        """The mass outage under way: so many nodes are silent that their jobs wait for them; None = there is none."""
+        return self._watchman.outage
 
     def touched(self) -> Touched:
         """Whom the changes since the last call concern."""

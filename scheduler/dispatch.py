@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-from scheduler.book import Book
+from scheduler.capacity import WHOLE_MILLI, room_on
 from scheduler.clock import Now
 from scheduler.desk import Desk
 from scheduler.events import Kind
 from scheduler.lifecycle import JobState, Standing
 from scheduler.placement.place import Decision, Placer
-from scheduler.records import Attempt, Capacity, Job, MarketNode, Resources
+from scheduler.preemption import Preemption
+from scheduler.records import Attempt, Job, MarketNode, Resources
 from scheduler.shape import avoided
 
 
-def dispatch(desk: Desk, placer: Placer, now: Now, limit: int) -> int:
+def dispatch(desk: Desk, placer: Placer, preemption: Preemption, now: Now, limit: int) -> int:
     """Place queued jobs, at most `limit` tries. Returns how many were placed."""
     line, book = desk.line, desk.book
     line.open(now)
+    first = preemption.due(now)
     placed = 0
     for _ in range(limit):
-        waiting = line.next()
+        promised = first.pop(0).id if first else None
+        waiting = line.next() if promised is None else promised
         if waiting is None:
             break
         job = book.jobs[waiting]
-        decision = placer.place(job.spec, avoided(job), now)
-        reason = decision.reason or "no node fits"
-        node = None if decision.node is None else book.nodes.get(decision.node)
-        if decision.node is not None:
-            reason = _objection(desk, node, job.spec.resources, decision.gpus)
-        if node is not None and not reason:
-            _reserve(desk, job, node, decision, now)
+        if reason := line.shares.objection(job.owner, job.spec.resources):
+            for told in line.cap(job.id, reason):
+                _explain(desk, told, reason)
+            continue
+        reason = _place(desk, placer, job, preemption.kept, now)
+        if not reason:
             placed += 1
+        elif promised is None and (hope := preemption.make_room(job, now)):
+            _explain(desk, job.id, hope)
+            first += preemption.due(now)  # who had not begun is gone already
         else:
             for told in line.refuse(job.id, reason, now, desk.settings.retry_ms):
                 _explain(desk, told, reason)
@@ -40,17 +45,20 @@ def dispatch(desk: Desk, placer: Placer, now: Now, limit: int) -> int:
     return placed
 
 
-def free_capacity(book: Book, node: MarketNode) -> Capacity:
-    """What the live attempts leave of a node; below 0 where a newer report found less than they hold."""
-    gpus = list(node.capacity.gpu_milli)
-    cpu, memory, disk = node.capacity.cpu_milli, node.capacity.memory_bytes, node.capacity.disk_bytes
-    for attempt in (book.attempts[token] for token in book.tokens_of_node.get(node.id, ())):
-        taken = attempt.resources
-        for gpu in attempt.gpus:
-            if gpu < len(gpus):
-                gpus[gpu] -= taken.gpu_milli or 1000
-        cpu, memory, disk = cpu - taken.cpu_milli, memory - taken.memory_bytes, disk - taken.disk_bytes
-    return Capacity(gpu_milli=tuple(gpus), cpu_milli=cpu, memory_bytes=memory, disk_bytes=disk)
+def _place(desk: Desk, placer: Placer, job: Job, kept: frozenset[int], now: Now) -> str:
+    """Reserve the best node for a job. Returns why there is none; "" = there is one."""
+    decision = placer.place(job.spec, avoided(job) | kept if kept else avoided(job), now)
+    if decision.node is None:
+        return decision.reason or "no node fits"
+    if decision.node in kept:
+        return f"node {decision.node} makes room for another job"
+    node = desk.book.nodes.get(decision.node)
+    if node is None:
+        return "the node that was chosen does not exist"
+    if objection := _objection(desk, node, job.spec.resources, decision.gpus):
+        return objection
+    _reserve(desk, job, node, decision, now)
+    return ""
 
 
 def _reserve(desk: Desk, job: Job, node: MarketNode, decision: Decision, now: Now) -> None:
@@ -80,20 +88,16 @@ def _reserve(desk: Desk, job: Job, node: MarketNode, decision: Decision, now: No
     )
 
 
-def _objection(desk: Desk, node: MarketNode | None, wanted: Resources, gpus: tuple[int, ...]) -> str:
+def _objection(desk: Desk, node: MarketNode, wanted: Resources, gpus: tuple[int, ...]) -> str:
     """Why a chosen node cannot take the job after all; "" = it can. The index and the book must agree: both look."""
-    if node is None:
-        return "the node that was chosen does not exist"
     if node.standing not in (Standing.READY, Standing.DEGRADED) or not node.online or node.draining:
         return f"node {node.id} takes no work"
-    free = free_capacity(desk.book, node)
-    each = wanted.gpu_milli or 1000
+    room = room_on(desk.book, node)
+    each = wanted.gpu_milli or WHOLE_MILLI
     fits = (
-        free.cpu_milli >= wanted.cpu_milli
-        and free.memory_bytes >= wanted.memory_bytes
-        and free.disk_bytes >= wanted.disk_bytes
+        room.fits_beside_gpus(wanted)
         and len(set(gpus)) == len(gpus) == (wanted.gpus or (1 if wanted.gpu_milli else 0))
-        and all(0 <= gpu < len(free.gpu_milli) and free.gpu_milli[gpu] >= each for gpu in gpus)
+        and all(0 <= gpu < len(room.gpu_milli) and room.gpu_milli[gpu] >= each for gpu in gpus)
     )
     return "" if fits else f"node {node.id} has too little left"
 

@@ -30,6 +30,9 @@ class Kind(enum.StrEnum):
     NODE_READMITTED = "node.readmitted"  #: [bar]
     NODE_RETIRED = "node.retired"  #: [forced]
 
+    OUTAGE_BEGAN = "outage.began"  #: so many nodes fell silent at once that jobs wait for them [silent, of, suppliers]
+    OUTAGE_OVER = "outage.over"  #: they wait no more [waited_ms, silent, of, suppliers]
+
     JOB_QUEUED = "job.queued"  #: submitted, or to be placed again [reason]
     JOB_BACKOFF = "job.backoff"  #: to be placed again, not at once [reason, delay_ms]
     JOB_CANCELLING = "job.cancelling"  #: asked for; its attempt still has to end

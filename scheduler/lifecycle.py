@@ -135,6 +135,8 @@ def after(ending: Ending, *, random: Callable[[], float]) -> Next:
         return _after_crash(ending, random)
     if ending.state is AttemptState.PREPARE_FAILED:
         return _after_no_start(ending, random)
+    if ending.state is AttemptState.PREEMPTED:
+        return Next(state=JobState.QUEUED, reason="preempted")
     if ending.replacements >= MAX_REPLACEMENTS:
         delay_ms = _backoff_ms(ending.replacements - MAX_REPLACEMENTS, random)
         return Next(state=JobState.BACKOFF, delay_ms=delay_ms, reason=f"{ending.replacements} attempts lost to nodes")

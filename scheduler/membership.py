@@ -63,7 +63,7 @@ def register(desk: Desk, node: int, epoch: int, boot_id: str, now: Now) -> Marke
     presence = desk.presence(node)
     presence.asked_ms = None
     presence.qualifying = False
-    if found.online:
+    if found.online or desk.book.tokens_of_node.get(node):
         presence.renew(now, desk.poll_ms(node))
     found = desk.book.change(desk.node(node), epoch=epoch + 1, boot_id=boot_id)
     desk.say(

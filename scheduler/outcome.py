@@ -14,13 +14,16 @@ from scheduler.records import Artifact, Attempt, Job, Result
 
 #: ends by which a node failed a job
 _LOSSES = frozenset({AttemptState.LOST, AttemptState.SUPPLIER_FAULT})
-#: ends that are not the program's and do not use up the job's own retries
-_REPLACED = _LOSSES | {AttemptState.PREEMPTED, AttemptState.PREPARE_FAILED}
+#: ends that are not the program's and do not use up the job's own retries; a job that gives way is not in trouble
+_REPLACED = _LOSSES | {AttemptState.PREPARE_FAILED}
 #: stands in Job.crash_exit for "could not be prepared", which has no exit code
 NOT_PREPARED = -1
 
-#: reason of an attempt that stops for its node's sake and not for its job's
+#: reasons of an attempt that stops for its node's or another job's sake and not for its own job's
 RETIRING = "its node is being retired"
+MAKING_ROOM = "its place is needed for a job that is not preemptible"
+#: the job itself goes on elsewhere
+MOVING = frozenset({RETIRING, MAKING_ROOM})
 
 _ENDED_KINDS = {
     JobState.DONE: Kind.JOB_DONE,
@@ -89,7 +92,7 @@ def stop_attempt(desk: Desk, attempt: Attempt, now: Now, actor: str, reason: str
     if attempt.state is AttemptState.STOPPING:
         return desk.book.jobs[attempt.job]
     if _is_untold(desk, attempt):
-        state = AttemptState.PREEMPTED if reason == RETIRING else AttemptState.CANCELLED
+        state = AttemptState.PREEMPTED if reason in MOVING else AttemptState.CANCELLED
         return end_attempt(desk, attempt, state, now, actor, reason=reason)
     desk.book.change(attempt, state=AttemptState.STOPPING, reason=reason)
     desk.say(Kind.ATTEMPT_STOPPING, now, actor, job=attempt.job, token=attempt.token, node=attempt.node, reason=reason)

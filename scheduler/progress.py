@@ -12,7 +12,7 @@ from scheduler.clock import Now
 from scheduler.desk import MINUTE_MS, Desk, Missing, Presence
 from scheduler.events import Kind
 from scheduler.lifecycle import AttemptState, Standing, may_follow
-from scheduler.outcome import RETIRING, end_attempt, lose
+from scheduler.outcome import MOVING, end_attempt, lose
 from scheduler.records import Attempt, MarketNode
 from scheduler.wire import Assignment, Held, SyncAnswer, SyncRequest, Wish
 
@@ -138,7 +138,7 @@ def _end_of(desk: Desk, attempt: Attempt, held: Held) -> AttemptState | None:
     if desk.book.jobs[attempt.job].cancelled:
         return AttemptState.CANCELLED
     if attempt.state is AttemptState.STOPPING:
-        return AttemptState.PREEMPTED if attempt.reason == RETIRING else AttemptState.CANCELLED
+        return AttemptState.PREEMPTED if attempt.reason in MOVING else AttemptState.CANCELLED
     if held.state == "timeout":
         return AttemptState.TIMEOUT
     if held.state == "prepare_failed":

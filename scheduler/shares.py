@@ -25,7 +25,7 @@ NOTHING: Amounts = (0, 0, 0, 0)
 class Quota:
     """What one account may take, unless its own row says otherwise; None = as much as there is."""
 
-    jobs: int | None = 10_000  #: not yet ended
+    jobs: int | None = None  #: not yet ended
     gpu_milli: int | None = None  #: held at once
     cpu_milli: int | None = None  #: held at once
 

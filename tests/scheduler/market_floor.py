@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from scheduler.book import Book, Row
+from scheduler.capacity import Room, room_on
 from scheduler.clock import Now
 from scheduler.control import Control, ControlSettings
-from scheduler.dispatch import free_capacity
 from scheduler.lifecycle import Standing
 from scheduler.market.listing import ReportSummary
 from scheduler.placement.place import Decision
@@ -38,11 +38,17 @@ class FirstFit:
         node = self.book.nodes[min(fitting)[1]]
         return Decision(node=node.id, gpus=self._gpus(node, spec) or (), price_uh=node.price_uh, why={"rule": "first"})
 
-    def _gpus(self, node: MarketNode, spec: JobSpec) -> tuple[int, ...] | None:
+    def suitable(self, spec: JobSpec, now: Now) -> tuple[int, ...]:
+        """Those that fit when they are empty."""
+        return tuple(node.id for node in self.book.nodes.values() if self._gpus(node, spec, empty=True) is not None)
+
+    def _gpus(self, node: MarketNode, spec: JobSpec, *, empty: bool = False) -> tuple[int, ...] | None:
         works = node.standing in (Standing.READY, Standing.DEGRADED)
         if not works or not node.online or node.draining or (spec.region or node.region) != node.region:
             return None
-        wanted, left = spec.resources, free_capacity(self.book, node)
+        has = node.capacity
+        all_of_it = Room(list(has.gpu_milli), has.cpu_milli, has.memory_bytes, has.disk_bytes)
+        wanted, left = spec.resources, all_of_it if empty else room_on(self.book, node)
         room = (left.cpu_milli, left.memory_bytes, left.disk_bytes)
         if any(a < b for a, b in zip(room, (wanted.cpu_milli, wanted.memory_bytes, wanted.disk_bytes), strict=True)):
             return None

@@ -18,5 +18,5 @@ def test_every_kind_is_written_by_some_rule() -> None:
 
 def test_kinds_are_named_by_what_they_are_about() -> None:
     """`gridmark events` filters by the word before the dot."""
-    assert {kind.value.partition(".")[0] for kind in Kind} == {"account", "node", "job", "attempt"}
+    assert {kind.value.partition(".")[0] for kind in Kind} == {"account", "node", "outage", "job", "attempt"}
     assert all(kind.name.lower() == kind.value.replace(".", "_") for kind in Kind)

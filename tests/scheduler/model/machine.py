@@ -106,6 +106,13 @@ class Protocol(RuleBasedStateMachine):
             broken.add(node)
             self.world.after(for_ms, functools.partial(broken.discard, node))
 
+    @event(for_ms=FOR_MS)
+    def server_is_cut_off(self, for_ms: int) -> None:
+        for node in self.world.machines:
+            for broken in (self.world.mute, self.world.deaf):
+                broken.add(node)
+                self.world.after(for_ms, functools.partial(broken.discard, node))
+
     @event(node=NODE, for_ms=FOR_MS)
     def agent_dies(self, node: int, for_ms: int) -> None:
         self.world.kill_agent(node)

@@ -51,6 +51,10 @@ class OnlyNode:
         """Control looks whether it can."""
         return Decision(node=1, price_uh=10, why={"rule": "the only node"})
 
+    def suitable(self, spec: JobSpec, now: Now) -> tuple[int, ...]:
+        """Of one node."""
+        return (1,)
+
 
 def tell(epoch: int, boot: str, **held: tuple[LocalState, int | None]) -> Command:
     """A sync of node 1; attempts are named t1, t2 …, exit codes come with their artifact."""
