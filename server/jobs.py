@@ -79,11 +79,6 @@ async def submit(runtime: Runtime, account: Account, document: JobDocument, key:
         before = runtime.writer.job_by_key(account.id, key)
         if before is not None:
             return before, False
-        waiting = runtime.unended.of(account.id)
-        if waiting >= runtime.settings.limits.jobs_waiting:
-            raise ProblemError(
-                "too-many", f"{waiting} jobs of this account have not ended", headers={"Retry-After": "30"}
-            )
         job = control.submit(account.id, spec, key, now)
         for name, value in document.secrets.items():
             control.book.add(runtime.sealer.seal(job.id, name, value))

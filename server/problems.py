@@ -58,6 +58,7 @@ _OF_REFUSAL = {
     "stale_epoch": "stale-epoch",
     "forbidden": "forbidden",
     "invalid": "invalid",
+    "too_many": "too-many",
 }
 ERRORS_MAX = 20
 PLACE_CHARS = 120
@@ -152,7 +153,8 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 def of_refusal(error: Refused) -> ProblemError:
     """What the rules refused, in the words of HTTP."""
-    return ProblemError(_OF_REFUSAL[error.kind], error.text)
+    headers = {"Retry-After": "30"} if error.kind == "too_many" else {}
+    return ProblemError(_OF_REFUSAL[error.kind], error.text, headers=headers)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

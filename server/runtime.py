@@ -7,20 +7,19 @@ import contextlib
 import os
 import random
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from scheduler.book import Book, Row
+from scheduler.book import Book
 from scheduler.clock import Clock, Now, SystemClock
 from scheduler.control import Control, ControlSettings, Touched
-from scheduler.lifecycle import is_ended
 from scheduler.placement.index import Index
 from scheduler.placement.place import IndexPlacer
-from scheduler.records import Account, Job, Role
+from scheduler.records import Account, Role
+from scheduler.shares import Quota
 from scheduler.store.errors import BusyError, StoreError
 from scheduler.store.files import Files
 from scheduler.store.reader import Reader
@@ -71,7 +70,6 @@ class Runtime:
         self.evidence_key = store.evidence_key  #: Ed25519, private
         self.book = market.book  #: others than the writer's thread only look up single rows in it
         self.index = market.index
-        self.unended = market.unended
         self.files = Files(settings.data / "files")
         self.reader = Reader(store.path)
         self.metrics = Metrics()
@@ -196,23 +194,6 @@ class Runtime:
         self.jobs.ring(touched.jobs)
 
 
-class Unended:
-    """How many jobs of each account have not ended; follows the book."""
-
-    def __init__(self) -> None:
-        self._of: Counter[int] = Counter()
-
-    def of(self, owner: int) -> int:
-        """Those of one account."""
-        return self._of[owner]
-
-    def changed(self, before: Row | None, after: Row | None) -> None:
-        """A row was added, replaced, or its addition undone."""
-        for row, sign in ((before, -1), (after, 1)):
-            if isinstance(row, Job) and not is_ended(row.state):
-                self._of[row.owner] += sign
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Market:
     """The rows in memory and the rules over them."""
@@ -220,18 +201,18 @@ class _Market:
     book: Book
     index: Index
     control: Control
-    unended: Unended
 
     @staticmethod
     def load(store: Store, settings: Settings, sources: Sources) -> _Market:
         index = Index()
-        unended = Unended()
-        book = Book(watchers=(index, unended))
+        book = Book(watchers=(index,))
         loaded = store.load()
         book.load(loaded.rows, loaded.counters)
-        rules = ControlSettings(proving=settings.proving)
+        limits = settings.limits
+        quota = Quota(jobs=limits.jobs_waiting, gpu_milli=limits.gpu_milli_held, cpu_milli=limits.cpu_milli_held)
+        rules = ControlSettings(proving=settings.proving, quota=quota)
         control = Control(book, IndexPlacer(index), random=sources.random, settings=rules)
-        return _Market(book=book, index=index, control=control, unended=unended)
+        return _Market(book=book, index=index, control=control)
 
 
 def backups(data: Path) -> Path:

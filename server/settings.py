@@ -27,7 +27,9 @@ class Limits:
     log_append_bytes: int = MIB  #: of one request
     blob_bytes: int = 16 * GIB  #: of one blob, artifact or checkpoint
     blob_quota_bytes: int = 64 * GIB  #: of one account: what it uploaded and what its jobs left
-    jobs_waiting: int = 10_000  #: of one account, not yet ended
+    jobs_waiting: int = 10_000  #: of one account, not yet ended; as the two below, unless its own row says otherwise
+    gpu_milli_held: int | None = None  #: by one account at once; None = as much as there is
+    cpu_milli_held: int | None = None
     follows: int = 64  #: log streams an account may hold open
     account_requests_per_s: float = 200.0
     account_requests_burst: float = 1000.0

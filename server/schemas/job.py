@@ -127,7 +127,10 @@ class JobDocument(Document):
     checkpoint: Path | None = Field(default=None, description="a folder that travels to the next attempt")
     policy: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")] = "finish_cheapest"
     work: WorkDocument | None = None
-    priority: int = Field(default=0, ge=-100, le=100)
+    priority: int = Field(default=0, ge=-100, le=100, description="among your own jobs; higher goes first")
+    preemptible: bool = Field(
+        default=False, description="a job that is not may take its place, after stop_grace; it is placed again"
+    )
     network: bool = True
     read_only: bool = Field(default=False, description="containers: the root file system")
     stop_grace: Duration = Field(default=10, description="between the polite and the forceful end")
@@ -180,6 +183,7 @@ class JobDocument(Document):
             policy=self.policy,
             work=None if self.work is None else records.Work(metric=self.work.metric, amount=self.work.amount),
             priority=self.priority,
+            preemptible=self.preemptible,
             network=self.network,
             read_only=self.read_only,
             stop_grace_s=self.stop_grace,
