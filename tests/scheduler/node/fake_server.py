@@ -34,6 +34,9 @@ class FakeServer(httpx.AsyncBaseTransport):
     stopped: set[int] = field(default_factory=set)
     unnamed: set[int] = field(default_factory=set)  #: superseded: the answer passes over them
     qualify: bool = False
+    prove: bool = False
+    challenge: object = None  #: what a node that asks for one gets
+    answers: list[tuple[str, Any]] = field(default_factory=list)  #: what was said of it
     lease_ms: int = 60_000
     syncs: list[SyncRequest] = field(default_factory=list)
     seqs: list[int] = field(default_factory=list)
@@ -50,7 +53,7 @@ class FakeServer(httpx.AsyncBaseTransport):
 
     def __post_init__(self) -> None:
         self.news = asyncio.Event()  #: whoever sets it has the next answer given at once
-        if self.qualify:
+        if self.qualify or self.prove:
             self.news.set()
         self.heard = asyncio.Condition()
 
@@ -136,10 +139,22 @@ class FakeServer(httpx.AsyncBaseTransport):
         if parts == ["nodes"]:
             self.enrolled.append(json.loads(body) | {"authorization": request.headers["Authorization"]})
             return found({"id": 3, "epoch": 0, "server_boot": self.boot}, 201)
+        if parts[0] == "challenges":
+            return self._challenge(parts[1:], body)
         if parts[0] == "nodes" and parts[2] == "reports":
             self.reports.append(gzip.decompress(body))
             return httpx.Response(201)
         return self._bytes(parts[1:], parse_qs(query), body)
+
+    def _challenge(self, parts: list[str], body: bytes) -> httpx.Response:
+        """One challenge of two epochs, each answer kept."""
+        if not parts:
+            return found(self.challenge, 201) if self.challenge is not None else httpx.Response(204)
+        self.answers.append((parts[1], json.loads(body)))
+        if parts[1] == "openings":
+            return found({"challenge": parts[0], "state": "answered"}, 202)
+        epoch = len([what for what, _ in self.answers if what == "epochs"])
+        return found({"epoch": epoch, "salt": "5a" * 32} if epoch < 2 else {"open": {"0": [[0, 0, 0]]}})
 
     def _bytes(self, parts: list[str], query: dict[str, list[str]], body: bytes) -> httpx.Response:
         match parts:
@@ -172,7 +187,7 @@ class FakeServer(httpx.AsyncBaseTransport):
             await self.news.wait()
             answer = self._wishes(request)
         self.news.clear()
-        self.qualify = False
+        self.qualify = self.prove = False
         return codec.encode(answer)
 
     def _wishes(self, request: SyncRequest) -> SyncAnswer:
@@ -192,7 +207,8 @@ class FakeServer(httpx.AsyncBaseTransport):
             for token in held
             if token not in self.wanted and token not in self.unnamed
         ]
-        return SyncAnswer(wishes=tuple(wishes), lease_ms=self.lease_ms, next_sync_ms=3000, qualify=self.qualify)
+        asks = {"qualify": self.qualify, "prove": self.prove}
+        return SyncAnswer(wishes=tuple(wishes), lease_ms=self.lease_ms, next_sync_ms=3000, **asks)
 
 
 def found(document: object, status: int = 200) -> httpx.Response:
