@@ -76,6 +76,7 @@ def open_cuda(index: int) -> CudaEngine:
 
     import torch
 
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     return CudaEngine(open_gpu(index), where, enter=lambda: torch.cuda.set_device(index))
 
 
@@ -173,7 +174,8 @@ class _Compute:
         height = max(params.units, LEAST_ROWS)
         self._sums = self._room(height)
         self._few_sums = self._room(LEAST_ROWS)
-        _check(params, self._multiply, self._sums)
+        for sums in (self._sums, self._few_sums):  # a library may have another kernel for few rows
+            _check(params, self._multiply, sums)
         self._tiles = [self._tile(index) for index in range(params.tiles)]
         self.rewind()
 

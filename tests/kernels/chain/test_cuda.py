@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -18,7 +20,7 @@ from kernels.chain.params import Params
 from kernels.cuda.device import has_driver
 from kernels.spec import UnsupportedError
 from tests.kernels.chain import plain
-from tests.kernels.chain.golden import CHAINS
+from tests.kernels.chain.golden import CHAINS, ROOTS
 from tests.kernels.chain.plain import SALTS, SEED
 from tests.kernels.chain.test_arithmetic import KEYS, SUMS
 from tests.kernels.chain.test_derive import VECTORS
@@ -170,8 +172,66 @@ def test_a_pool_that_does_not_fit_is_refused() -> None:
         prepare(engine, CHAINS["memory"])
 
 
+def test_every_call_makes_its_gpu_current() -> None:
+    """Which one is current is a thread's own affair, and devices are driven by threads of their own."""
+    entered: list[int] = []
+    engine = CudaEngine(
+        EmulatedGpu(),
+        "cpu",
+        products=Products(int8=exactly, bf16=exactly),
+        enter=lambda: entered.append(threading.get_ident()),
+    )
+    callers: list[int] = []
+
+    def called(work: Callable[[], object]) -> None:
+        def run() -> None:
+            callers.append(threading.get_ident())
+            work()
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+
+    called(lambda: prepare(engine, CHAINS["int8"]))
+    called(lambda: engine.advance(SALTS[0]))
+    called(lambda: engine.open(0, 0, 0))
+
+    assert entered == callers
+
+
+def test_a_gpu_beyond_those_that_cuda_shows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One is there, the fourth was asked for."""
+    monkeypatch.setattr("kernels.cuda.device.find", lambda: (None,))
+
+    with pytest.raises(UnsupportedError, match="there is no GPU 3: CUDA shows 1"):
+        open_engine("cuda", 3)
+
+
 @pytest.mark.skipif(has_driver(), reason="this machine has NVIDIA's driver")
 def test_without_a_gpu_there_is_no_engine_for_one() -> None:
     """The reason is told."""
     with pytest.raises(UnsupportedError, match="no GPU can be used"):
         open_engine("cuda")
+
+
+def test_a_gpu_is_opened_with_sums_of_full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of a split sum are not to be rounded to 16 bits; the golden roots by way of `open_engine`."""
+    import torch
+
+    matmul = torch.backends.cuda.matmul
+    before = matmul.allow_bf16_reduced_precision_reduction
+    current: list[int] = []
+    monkeypatch.setattr("kernels.cuda.device.find", lambda: (None, None))
+    monkeypatch.setattr("kernels.cuda.products.require_torch", lambda index: "cpu")
+    monkeypatch.setattr("kernels.chain.cuda.open_gpu", lambda index: EmulatedGpu())
+    monkeypatch.setattr("torch.cuda.set_device", current.append)
+    monkeypatch.setattr("kernels.chain.cuda.Products", lambda: Products(int8=exactly, bf16=exactly))
+    try:
+        engine = open_engine("cuda", 1)
+        prepare(engine, CHAINS["bf16"])
+
+        assert matmul.allow_bf16_reduced_precision_reduction is False
+        assert engine.advance(SALTS[0]).hex() == ROOTS["bf16"][0]
+        assert current == [1, 1]
+    finally:
+        matmul.allow_bf16_reduced_precision_reduction = before

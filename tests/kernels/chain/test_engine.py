@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -87,6 +88,52 @@ def test_an_engine_finds_the_golden_roots(name: str, engine: Engine) -> None:
         assert engine.segments == 0
         assert tuple(engine.advance(salt).hex() for salt in SALTS[:3]) == ROOTS[name]
         assert engine.segments == 3
+
+
+def sizes(**changed: object) -> Params:
+    """A compute chain of int8 but for these."""
+    given = {"kind": "compute", "arithmetic": "int8", "n": 128, "units": 64, "rows": 1, "tiles": 3, "depth": 0}
+    given |= {"rounds": 2, "commit_every": 2, **changed}
+    return Params(**given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        sizes(units=512),
+        sizes(n=2048, units=2, tiles=1, rounds=1, commit_every=1),
+        sizes(kind="memory", rows=8, depth=1, commit_every=1, tiles=40),
+        sizes(kind="memory", rows=32, depth=3, units=2),
+        sizes(kind="memory", rows=1, depth=1, units=2, rounds=1, commit_every=1),
+    ],
+    ids=["several blocks of threads", "two blocks of K", "eight rows", "many rows", "one round"],
+)
+def test_engines_agree_on_other_sizes(params: Params) -> None:
+    """Three segments by the CPU, by the emulated GPU, and openings of both that are the same."""
+    engines = [open_engine("cpu", threads=2), emulated()]
+    for engine in engines:
+        prepare(engine, params)
+
+    roots = [[engine.advance(salt) for salt in SALTS[:3]] for engine in engines]
+
+    assert roots[0] == roots[1]
+    asked = [(0, 0, 0), (2, params.units - 1, params.commits - 1), (1, 1, 0)]
+    opened = [engine.open_many(asked) for engine in engines]
+    assert opened[0] == opened[1]
+    assert all(accepted(params, one, roots[0]) for one in opened[0])
+
+
+def test_several_devices_run_at_once() -> None:
+    """One engine and one thread for each; their libraries' threads are shared, their results are not."""
+    names = ["int8", "memory", "bf16", "int8"]
+    engines = [open_engine("cpu", threads=2) for _ in names]
+
+    def run(which: int) -> tuple[str, ...]:
+        prepare(engines[which], CHAINS[names[which]])
+        return tuple(engines[which].advance(salt).hex() for salt in SALTS[:3])
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        assert list(pool.map(run, range(len(names)))) == [ROOTS[name] for name in names]
 
 
 @pytest.mark.parametrize("name", CHAINS)
