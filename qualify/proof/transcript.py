@@ -51,8 +51,14 @@ def drawn(challenge: Challenge, epochs: Sequence[Epoch], draw: bytes) -> Places:
     So a part f of them that is wrong is missed with (1 - f)^samples. The draw depends on the challenge, on every root
     and on every stamp: whoever changes one of them afterwards has the wrong openings.
     """
-    said: dict[str, Json] = {"challenge": challenges.to_json(challenge), "epochs": _epochs_to_json(epochs)}
-    context = hashlib.sha256(_DRAW + draw + strict.canonical(said)).digest()
+    said = hashlib.sha256(_DRAW + draw + hashlib.sha256(challenges.dumps(challenge)).digest())
+    for epoch in epochs:
+        said.update(
+            epoch.salt + b"".join(stamp.to_bytes(8, "little") for stamp in (epoch.released_ns, epoch.received_ns))
+        )
+        for device in challenge.indices:
+            said.update(len(epoch.roots[device]).to_bytes(4, "little") + b"".join(epoch.roots[device]))
+    context = said.digest()
     return {
         device: _places(challenge, context, device, sum(len(epoch.roots[device]) for epoch in epochs))
         for device in challenge.indices
