@@ -76,7 +76,7 @@ class Index:
         self.demand = Demand()
         self.leftovers = Leftovers()  #: what the column `leftover` counts through
         self.trail = Trail()  #: slots of which more or less is free
-        self.terms_version = 0  #: raised when anything of a node changes but what is free
+        self.terms_trail = Trail()  #: slots of which anything has changed but what is free
         for name in (*_INTEGERS, *FREE, "leftover", "changed"):
             self._table.add_column(name, np.int64)
         for name in _FLOATS:
@@ -164,7 +164,7 @@ class Index:
         if before is None or before.capacity != after.capacity:
             self._count_free(slot, after)
         if self._stamp(slot, version):
-            self.terms_version += 1
+            self.terms_trail.add(slot)
 
     def _set_plain(self, slot: int, node: MarketNode) -> None:
         for name, number in _INTEGERS.items():
@@ -201,7 +201,7 @@ class Index:
         self._gpu_free[slot] = []
         self._table.clear(slot)
         self._given_up.append(slot)
-        self.terms_version += 1
+        self.terms_trail.add(slot)
 
     def _set_executors(self, slot: int, before: tuple[str, ...], after: tuple[str, ...]) -> None:
         for name in {*before, *after}:

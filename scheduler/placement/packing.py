@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.market.columns import Mask
+from scheduler.market.columns import Columns, Mask
+from scheduler.market.fields import Fields
 from scheduler.market.query import QueryError, parse
 from scheduler.placement.demand import Demand, Mix, Terms
 from scheduler.placement.fgd import WHOLE_MILLI, Ask, Fragments, Places
 from scheduler.placement.filters import share_price_uh, terms_filters
 from scheduler.placement.leftovers import Rows
+from scheduler.placement.part import Part, held_nodes
 from scheduler.records import JobSpec, Resources
 
 if TYPE_CHECKING:
@@ -41,7 +43,10 @@ class Packing:
 
     def __init__(self, index: Index, demand: Demand) -> None:
         self._index, self._demand = index, demand
-        self._terms_version = -1
+        self._fields: Fields | None = None
+        self._terms_seen = 0
+        self._pattern_of: Rows = np.zeros(0, dtype=np.int64)  #: by slot
+        self._whole: Rows = np.zeros(0, dtype=np.int64)  #: by slot: thousandths of GPUs there are
         self._kinds: Rows = np.zeros(0, dtype=np.int64)
         self._free_milli: Rows = np.zeros(0, dtype=np.int64)  #: by slot, as counted in `_left`
         self._counted: Mask = np.zeros(0, dtype=np.bool_)
@@ -57,26 +62,40 @@ class Packing:
 
     def follow(self, now_ms: int) -> None:
         """Bring the mix, the kinds of nodes and their scarcity up to date."""
-        drawn_up = self._demand.refresh()
-        trail = self._index.trail
-        if drawn_up or self._terms_version != self._index.terms_version:
-            self._terms_version = self._index.terms_version
+        index = self._index
+        if self._demand.refresh() or self._fields is not index.fields or self._pattern_of.size != index.live.size:
             self._sort_by_kind(now_ms)
-        elif self._seen != trail.end:
-            changed = trail.since(self._seen)
-            if changed is None:
-                self._count_all()
+        else:
+            changed_terms = index.terms_trail.since(self._terms_seen)
+            if changed_terms is None or (changed_terms and not self._are_the_same(np.array(changed_terms), now_ms)):
+                self._sort_by_kind(now_ms)
             else:
-                self._count(changed)
-        self._seen = trail.end
+                changed = index.trail.since(self._seen)
+                if changed is None:
+                    self._count_all()
+                else:
+                    self._count([*changed, *changed_terms])
+        self._fields = index.fields
+        self._seen, self._terms_seen = index.trail.end, index.terms_trail.end
+
+    def _are_the_same(self, slots: NDArray[np.intp], now_ms: int) -> bool:
+        """Whether these nodes are of the kind they were, and have the GPUs they had."""
+        part = Part(self._index.live, slots)
+        same = (self._patterns_of(part, now_ms) == self._pattern_of[slots]) & (whole_milli(part) == self._whole[slots])
+        return bool(same.all())
+
+    def _patterns_of(self, columns: Columns, now_ms: int) -> Rows:
+        """Of each node, a bit for each of the mix's terms it fulfils."""
+        patterns = np.zeros(columns.size, dtype=np.int64)
+        for bit, terms in enumerate(self._demand.mix.terms):
+            patterns |= self._fulfil(columns, terms, now_ms).astype(np.int64) << bit
+        return patterns
 
     def _sort_by_kind(self, now_ms: int) -> None:
-        mix = self._demand.mix
-        columns = self._index.live
-        patterns = np.zeros(columns.size, dtype=np.int64)
-        for bit, terms in enumerate(mix.terms):
-            patterns |= self._fulfil(terms, now_ms).astype(np.int64) << bit
-        found, kinds = np.unique(patterns, return_inverse=True)
+        mix, columns = self._demand.mix, self._index.live
+        self._pattern_of = self._patterns_of(columns, now_ms)
+        self._whole = whole_milli(columns)
+        found, kinds = np.unique(self._pattern_of, return_inverse=True)
         told = tuple(found.tolist())
         if mix is not self._mix or told != self._patterns:
             self._fragments = Fragments(mix.typical, told, self._index.leftovers)
@@ -84,12 +103,12 @@ class Packing:
         elif not np.array_equal(kinds, self._kinds):
             self.version += 1
         self._kinds, self._patterns, self._mix = kinds.astype(np.int64), told, mix
-        self._insisted = self._demanded(mix, patterns)
+        self._insisted = self._demanded(mix)
         self._count_all()
 
     def _count_all(self) -> None:
         columns = self._index.live
-        self._counted = columns.truths("held") & ~columns.truths("retired")
+        self._counted = held_nodes(columns)
         self._free_milli = columns.integers("gpu_milli_free") * self._counted
         left = np.bincount(self._kinds, self._free_milli, minlength=len(self._patterns))
         self._left = [int(milli) for milli in left]
@@ -156,9 +175,8 @@ class Packing:
         live = self._index.live
         return Places(live.integers("leftover")[slots], self._kinds[slots], live.integers("cpu_milli_free")[slots])
 
-    def _fulfil(self, terms: Terms, now_ms: int) -> Mask:
+    def _fulfil(self, columns: Columns, terms: Terms, now_ms: int) -> Mask:
         """The nodes that such jobs will have."""
-        columns = self._index.live
         nobody = np.zeros(columns.size, dtype=np.bool_)
         try:
             query = parse(terms.where, self._index.fields) if terms.where else None
@@ -175,22 +193,25 @@ class Packing:
         )
         price_uh = share_price_uh(columns, resources) if terms.priced else np.zeros(columns.size, dtype=np.int64)
         passes = [one.passes for one in terms_filters(columns, spec, now_ms=now_ms, price_uh=price_uh, query=query)]
-        held = columns.truths("held") & ~columns.truths("retired")
-        found: Mask = np.logical_and.reduce([held, *passes])
+        found: Mask = np.logical_and.reduce([held_nodes(columns), *passes])
         return found
 
-    def _demanded(self, mix: Mix, patterns: Rows) -> list[float]:
+    def _demanded(self, mix: Mix) -> list[float]:
         """By kind, thousandths of GPUs: the demand that insists on some nodes, spread over their GPUs.
 
         As if jobs asked for all the GPUs there are: a window tells the proportions of the demand, not its height.
         """
-        columns = self._index.live
-        milli = columns.integers("gpus") * WHOLE_MILLI * (columns.truths("held") & ~columns.truths("retired"))
-        every = int(milli.sum())
-        insisted = np.zeros(patterns.size)
+        every = int(self._whole.sum())
+        insisted = np.zeros(self._whole.size)
         for bit, part in enumerate(mix.gpu_parts):
-            theirs = (patterns >> bit & 1) * milli
+            theirs = (self._pattern_of >> bit & 1) * self._whole
             whole = int(theirs.sum())
             if 0 < whole < every:  # who takes any GPU insists on nothing
                 insisted += theirs * (part * every / whole)
         return [float(milli) for milli in np.bincount(self._kinds, insisted, minlength=len(self._patterns))]
+
+
+def whole_milli(columns: Columns) -> Rows:
+    """Of each node there is, thousandths of GPUs."""
+    found: Rows = (columns.numbers("gpus") * held_nodes(columns)).astype(np.int64) * WHOLE_MILLI
+    return found

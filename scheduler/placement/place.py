@@ -18,6 +18,7 @@ from scheduler.placement.decision import Refusal
 from scheduler.placement.filters import PRICED_BY, WHOLE_MILLI, filters, share_price_uh
 from scheduler.placement.index import Index
 from scheduler.placement.packing import Packing
+from scheduler.placement.part import held_nodes
 from scheduler.placement.policy import Policy, policies
 from scheduler.placement.ranking import Ranking
 from scheduler.placement.refusal import Situation, reason, reason_to_wait
@@ -134,7 +135,7 @@ class IndexPlacer:
                 columns=columns,
                 spec=spec,
                 filters=filters(columns, spec, now_ms=now.unix_ms, price_uh=price_uh, query=ranking.query),
-                held=columns.truths("held") & ~columns.truths("retired"),
+                held=held_nodes(columns),
                 price_uh=price_uh,
                 query=ranking.query,
                 now_ms=now.unix_ms,

@@ -14,14 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qualify.records import Json
-from scheduler.market.columns import Mask
-from scheduler.market.fields import AT_MS, REPORTED_MS, STALE_AFTER_MS
+from scheduler.market.columns import Columns, Mask
+from scheduler.market.fields import AT_MS, REPORTED_MS, STALE_AFTER_MS, Fields
 from scheduler.market.query import Query
 from scheduler.placement.decision import Refusal
 from scheduler.placement.fgd import Ask
 from scheduler.placement.filters import FilterName, filters, fits, wanted_free
 from scheduler.placement.index import Index
 from scheduler.placement.packing import LEAST, MICRO, Packing
+from scheduler.placement.part import Part, held_nodes
 from scheduler.placement.peaks import OUT, Peaks
 from scheduler.placement.policy import Candidates, Policy, Term
 from scheduler.records import JobSpec, Resources
@@ -32,6 +33,8 @@ RANK_BITS = 32
 MOST_RANK = (1 << RANK_BITS) - 1
 #: so few are looked at one by one, without arrays
 FEW = 4
+#: nodes whose terms have changed; of more all are looked at
+FEW_TERMS = 32
 #: more changes than this part of the nodes are as many as all of them
 MANY = 0.25
 
@@ -61,9 +64,11 @@ class Ranking:
         self.terms: tuple[Term, ...] = ()  #: of every node; NaN where the job cannot go
         self._wanted = wanted_free(spec.resources)
         self._until_ms = self._from_ms = -1
-        self._terms_version = self._packing_version = -1
-        self._seen = 0
-        self.candidates = 0
+        self._fields: Fields | None = None
+        self._packing_version = -1
+        self._seen = self._terms_seen = 0
+        self.candidates = self.held = 0
+        self._rank_of = np.zeros(0, dtype=np.int64)
         #: of the nodes as good as the best by the terms: those terms, which nodes, and how the job packs onto them
         self._best_terms: tuple[float | None, ...] | None = None
         self._equal: Mask = np.zeros(0, dtype=np.bool_)
@@ -77,21 +82,32 @@ class Ranking:
     def follow(self, now_ms: int) -> None:
         """Bring everything up to date."""
         index = self._index
-        if self._terms_version != index.terms_version or not self._from_ms <= now_ms <= self._until_ms:
+        if self._fields is not index.fields or not self._from_ms <= now_ms <= self._until_ms:
+            changed_terms = None
+        else:
+            changed_terms = index.terms_trail.since(self._terms_seen)
+        if changed_terms is None or len(changed_terms) > FEW_TERMS or self._rank_of.size != index.live.size:
             self._judge_all(now_ms)
-        elif self._packing_version != self._packing.version:
-            self._place_all()
-        elif self._seen != index.trail.end:
-            changed = index.trail.since(self._seen)
-            if changed is not None and len(changed) <= FEW:
-                for slot in changed:
-                    self._place_one(slot)
-            elif changed is None or len(changed) > MANY * index.live.size:
-                self._place_all()
-            else:
-                self._place_some(np.array(changed))
-        self._seen, self._terms_version = index.trail.end, index.terms_version
+        else:
+            if changed_terms:
+                self._judge_some(np.array(changed_terms), now_ms)
+            self._follow_free()
+        self._fields = index.fields
+        self._seen, self._terms_seen = index.trail.end, index.terms_trail.end
         self._packing_version = self._packing.version
+
+    def _follow_free(self) -> None:
+        if self._packing_version != self._packing.version:
+            self._place_all()
+            return
+        changed = self._index.trail.since(self._seen)
+        if changed is not None and len(changed) <= FEW:
+            for slot in changed:
+                self._place_one(slot)
+        elif changed is None or len(changed) > MANY * self._index.live.size:
+            self._place_all()
+        else:
+            self._place_some(np.array(changed))
 
     def rejected(self) -> dict[str, int]:
         """How many nodes each filter rejects, whatever the others say; those that reject none are left out."""
@@ -124,20 +140,53 @@ class Ranking:
 
     def _judge_all(self, now_ms: int) -> None:
         """Everything that does not depend on what is free, then the rest."""
-        columns, spec = self._index.live, self._spec
-        self._price_uh = self._prices(spec.resources)
-        held = columns.truths("held") & ~columns.truths("retired")
-        masks = filters(columns, spec, now_ms=now_ms, price_uh=self._price_uh, query=self.query)
-        self.held = int(np.count_nonzero(held))
-        self._counts: dict[FilterName, int] = {
-            one.name: int(np.count_nonzero(held & ~one.passes)) for one in masks if one.name != "busy"
-        }
-        self._counts["busy"] = 0  # counted with what is free
-        self._suitable: Mask = np.logical_and.reduce([held, *(one.passes for one in masks if one.name != "busy")])
-        self._large: Mask = held & fits(columns, spec.resources)
+        self._price_uh = self._prices(self._spec.resources)
+        judged = self._judge(self._index.live, self._price_uh, now_ms)
+        self._held, self._suitable, self._large, self._rejects = judged
+        self.held = int(np.count_nonzero(self._held))
+        self._counts = dict(zip(self._names, _bit_counts(self._rejects, len(self._names)), strict=True))
         self._from_ms, self._until_ms = self._valid(now_ms)
         self._rank(np.flatnonzero(self._suitable))
         self._place_all()
+
+    def _judge_some(self, slots: Slots, now_ms: int) -> None:
+        """The same for some nodes; the order of all is worked out again only if their place in it has changed."""
+        part = Part(self._index.live, slots)
+        self._price_uh = self._prices(self._spec.resources)
+        price_uh = self._price_uh[slots]
+        held, suitable, large, rejects = self._judge(part, price_uh, now_ms)
+        old, new = (_bit_counts(bits, len(self._names)) for bits in (self._rejects[slots], rejects))
+        for name, before, after in zip(self._names, old, new, strict=True):
+            self._counts[name] += after - before
+        self.held += int(np.count_nonzero(held)) - int(np.count_nonzero(self._held[slots]))
+        candidates = Candidates(
+            spec=self._spec, columns=part, fields=self._index.fields, slots=np.arange(slots.size), price_uh=price_uh
+        )
+        terms = self._policy.rank(candidates)
+        in_place = (suitable == self._suitable[slots]) & (part.numbers("id") == self._ids[slots])
+        for known, fresh in zip(self.terms, terms, strict=True):
+            in_place &= ~suitable | np.isclose(known.values[slots], fresh.values, rtol=0, atol=0, equal_nan=True)
+        self._held[slots], self._suitable[slots] = held, suitable
+        self._large[slots], self._rejects[slots] = large, rejects
+        self._from_ms, self._until_ms = self._valid(now_ms)
+        if in_place.all():
+            self._place_some(slots)
+        else:
+            self._rank(np.flatnonzero(self._suitable))
+            self._place_all()
+
+    def _judge(
+        self, columns: Columns, price_uh: NDArray[np.int64], now_ms: int
+    ) -> tuple[Mask, Mask, Mask, NDArray[np.int64]]:
+        """Which nodes there are, could take the job if free, are large enough; and a bit per filter that rejects."""
+        held = held_nodes(columns)
+        masks = filters(columns, self._spec, now_ms=now_ms, price_uh=price_uh, query=self.query)
+        self._names: tuple[FilterName, ...] = tuple(one.name for one in masks)
+        rejects = np.zeros(columns.size, dtype=np.int64)
+        for bit, one in enumerate(masks):
+            if one.name != "busy":  # counted with what is free
+                rejects |= (held & ~one.passes).astype(np.int64) << bit
+        return held, held & (rejects == 0), held & fits(columns, self._spec.resources), rejects
 
     def _valid(self, now_ms: int) -> tuple[int, int]:
         """From when to when these filters say the same: until the next report is too old; an age changes at once."""
@@ -157,7 +206,8 @@ class Ranking:
             price_uh=self._price_uh[slots],
         )
         terms = self._policy.rank(candidates)
-        order = in_order(terms, columns.numbers("id")[slots])
+        self._ids = columns.integers("id").copy()
+        order = in_order(terms, self._ids[slots])
         self._rank_of = np.zeros(columns.size, dtype=np.int64)
         self._rank_of[slots[order]] = MOST_RANK - np.arange(slots.size)
         self.terms = tuple(_everywhere(term, slots, columns.size) for term in terms)
@@ -251,6 +301,11 @@ def in_order(terms: tuple[Term, ...], ids: NDArray[np.generic]) -> Slots:
         values = term.values.astype(np.float64)
         keys.append(np.where(np.isnan(values), np.inf, -values if term.more_is_better else values))
     return np.lexsort(keys)
+
+
+def _bit_counts(bits: NDArray[np.int64], most: int) -> list[int]:
+    """How many have each bit."""
+    return [int(np.count_nonzero(bits >> bit & 1)) for bit in range(most)]
 
 
 def _everywhere(term: Term, slots: Slots, size: int) -> Term:

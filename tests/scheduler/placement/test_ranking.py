@@ -182,6 +182,20 @@ def test_a_scarce_model_is_left_to_those_that_insist_on_it(held_milli: int, chos
     assert decide(index, replace(tenth, resources=replace(tenth.resources, gpu_milli=0))) == 1
 
 
+def test_a_place_that_another_node_takes_over_is_ranked_anew() -> None:
+    """A node's addition is undone and another one comes in its stead, alike but for its number."""
+    index = market(gpu_node(5), gpu_node(3))
+    placer = IndexPlacer(index)
+    now = Now(mono_ms=0, unix_ms=NOW_MS)
+    spec = replace(ONE, policy="cheapest")
+    nodes = [placer.place(spec, frozenset(), now).node]
+    index.changed(gpu_node(5), None)
+    index.changed(None, gpu_node(2))
+    nodes.append(placer.place(spec, frozenset(), now).node)
+
+    assert nodes == [3, 2]
+
+
 @pytest.mark.parametrize("policy", ["cheapest", "fastest", "finish_cheapest"])
 def test_the_renter_never_pays_for_packing(policy: str) -> None:
     """Of nodes as good, the fuller one; but not for a micro-dollar more."""
