@@ -241,6 +241,13 @@ def test_what_is_said_of_the_device_stands_without_nvml() -> None:
     assert {"driver", "cuda", "torch", "date", "commit"} <= set(found)
 
 
+def test_what_is_said_of_the_device_stands_without_git(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy of the files on a bare machine: minutes of figures are not lost for a name."""
+    monkeypatch.setenv("PATH", "")
+
+    assert samples.about(DEVICE)["commit"] == ""
+
+
 def test_the_command_s_report_and_time_are_read(report: Report, tmp_path: Path) -> None:
     """What it prints is the report; it is asked for the GPU, JSON and nothing kept."""
     text = f"import sys; sys.stderr.write(' '.join(sys.argv[1:])); print(open({str(SAMPLE)!r}).read())"

@@ -58,7 +58,6 @@ def _replace(path: Path, text: str) -> None:
 
 def about(device: Device) -> dict[str, Any]:
     """What a ratio is read with: device, driver, CUDA, libraries, kernel, date, commit."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT)
     return {
         "gpu": device.name,
         "capability": list(device.capability or ()),
@@ -67,8 +66,17 @@ def about(device: Device) -> dict[str, Any]:
         **{name: found for name in VERSIONS if (found := software.installed(name))},
         "kernel": platform.release(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "commit": commit.stdout.strip(),
+        "commit": commit(),
     }
+
+
+def commit() -> str:
+    """What the files here were checked out from; empty where git, or its folder, did not travel with them."""
+    words = ["git", "rev-parse", "--short", "HEAD"]
+    try:
+        return subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=False).stdout.strip()
+    except OSError:
+        return ""
 
 
 def driver() -> dict[str, str | None]:
