@@ -80,6 +80,23 @@ def test_honest_provers_are_never_rejected() -> None:
     assert verdicts == ["pass"] * 36
 
 
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(data=st.data(), kind=st.sampled_from(sorted(KINDS)), devices=st.integers(1, 3), seed=st.integers(0, 1 << 30))
+def test_honest_provers_of_any_shape_pass(data: st.DataObject, kind: str, devices: int, seed: int) -> None:
+    """One commitment a segment or many, one tile or many, deep or shallow, on several devices at once."""
+    params = replace(KINDS[kind], units=2 ** data.draw(st.integers(1, 4)), tiles=data.draw(st.integers(1, 9)))
+    rounds, every = data.draw(st.sampled_from([(1, 1), (3, 3), (4, 1), (6, 3), (8, 2)]))
+    if kind == "memory":
+        deep = {"rows": 2 ** data.draw(st.integers(0, 3)), "depth": data.draw(st.integers(1, 3)), "commit_every": every}
+        params = replace(params, rounds=rounds, **deep)
+    else:
+        params = replace(params, rounds=rounds, commit_every=rounds)
+
+    verdict = verify(play(challenge_of(params, seed=seed, devices=devices, samples=6), seed=seed + 1))
+
+    assert (verdict.outcome, verdict.why) == ("pass", "")
+
+
 def test_a_rate_below_the_floor_is_below_it_and_keeps_its_figures() -> None:
     """4 segments a second of 2 * 4 * 64 * 64 * 2 operations are 262144 a second."""
     at, above = (verify(play(challenge_of(floor_per_s=floor), spoil=honest)) for floor in (262_144.0, 262_145.0))
