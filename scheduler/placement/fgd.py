@@ -29,7 +29,9 @@ EVEN_POINTS, MOST_POINTS = 50, 100
 SLOPE_MILLI = 1000
 #: the score is 100 / (1 + exp(-x)), rounded down: these are the x at which it reaches 1, 2 … 99
 STEPS = np.array([math.log(point / (MOST_POINTS - point)) for point in range(1, MOST_POINTS)])
-MAX_REMEMBERED = 1 << 16
+#: scores that are remembered, for each ask, and asks
+MAX_REMEMBERED = 1 << 14
+MAX_ASKS = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +156,8 @@ class Fragments:
         keys = (places.leftover * self._rooms + before) * self._rooms + after
         known = self._known.get(ask)
         if known is None:
+            if len(self._known) >= MAX_ASKS:
+                self._known.clear()
             known = self._known[ask] = Known()
         return known.scores(keys, lambda new: self._score(ask, *self._taken_apart(new)))
 
@@ -165,6 +169,8 @@ class Fragments:
         key = (leftover * self._rooms + before) * self._rooms + after
         known = self._known_one.get(ask)
         if known is None:
+            if len(self._known_one) >= MAX_ASKS:
+                self._known_one.clear()
             known = self._known_one[ask] = {}
         score = known.get(key)
         if score is None:

@@ -22,6 +22,8 @@ from scheduler.placement.trail import Trail
 from scheduler.records import Attempt, Figure, Job, MarketNode, Resources
 
 WHOLE_GPU_MILLI = 1000
+#: states of GPUs that are remembered, besides two per node
+MOST_STATES = 1 << 16
 #: figures there may be a column for; benchmarks name some dozens, and a pair of GPUs one each
 MAX_FIGURES = 1000
 
@@ -292,4 +294,8 @@ class Index:
         self._table.set("gpus_free", slot, sum(milli >= WHOLE_GPU_MILLI for milli in free))
         self._table.set("gpu_milli_free", slot, sum(free))
         self._table.set("gpu_milli_free_most", slot, max(free, default=0))
+        if len(self.leftovers) > MOST_STATES + 2 * len(self._nodes):  # most of them no node is in any more
+            self.leftovers = Leftovers()
+            for place, left in enumerate(self._gpu_free):
+                self._table.set("leftover", place, self.leftovers.code(left))
         self._table.set("leftover", slot, self.leftovers.code(free))

@@ -57,13 +57,19 @@ class Packing:
         self._seen = 0
         self._patterns: tuple[int, ...] = ()
         self._mix: Mix | None = None
-        self._fragments = Fragments((), (), index.leftovers)
+        self._leftovers = index.leftovers
+        self._fragments = Fragments((), (), self._leftovers)
         self.version = 0  #: raised when scores change that no change of a node's free capacity explains
 
     def follow(self, now_ms: int) -> None:
         """Bring the mix, the kinds of nodes and their scarcity up to date."""
         index = self._index
-        if self._demand.refresh() or self._fields is not index.fields or self._pattern_of.size != index.live.size:
+        if (
+            self._demand.refresh()
+            or self._fields is not index.fields
+            or self._leftovers is not index.leftovers
+            or self._pattern_of.size != index.live.size
+        ):
             self._sort_by_kind(now_ms)
         else:
             changed_terms = index.terms_trail.since(self._terms_seen)
@@ -97,8 +103,9 @@ class Packing:
         self._whole = whole_milli(columns)
         found, kinds = np.unique(self._pattern_of, return_inverse=True)
         told = tuple(found.tolist())
-        if mix is not self._mix or told != self._patterns:
-            self._fragments = Fragments(mix.typical, told, self._index.leftovers)
+        leftovers = self._index.leftovers
+        if mix is not self._mix or told != self._patterns or leftovers is not self._leftovers:
+            self._fragments, self._leftovers = Fragments(mix.typical, told, leftovers), leftovers
             self.version += 1
         elif not np.array_equal(kinds, self._kinds):
             self.version += 1

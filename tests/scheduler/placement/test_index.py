@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from scheduler.book import Book, Mark
+from scheduler.clock import Now
 from scheduler.lifecycle import AttemptState, Standing
 from scheduler.placement.index import MAX_FIGURES, Index
 from scheduler.placement.leftovers import NO_GPU
+from scheduler.placement.place import IndexPlacer
 from scheduler.placement.table import FIRST_PLACES, Table
 from scheduler.records import Capacity, Figure, MarketNode, Resources
-from tests.scheduler.nodes import GB, NOW_MS, attempt, cpu_node, figure, figures, gpu_node, market
+from tests.scheduler.nodes import GB, NOW_MS, attempt, cpu_node, figure, figures, gpu_node, job, market
 
 FREE = ("cpu_milli_free", "memory_bytes_free", "disk_bytes_free", "gpus_free", "gpu_milli_free", "gpu_milli_free_most")
 
@@ -218,6 +220,26 @@ def test_texts_that_nobody_holds_any_more_are_forgotten() -> None:
     assert len(texts.values) <= 3 * FIRST_PLACES + 2
     assert texts.values[texts.codes[0]] == f"name {10 * FIRST_PLACES - 1}"
     assert old.values[old.codes[0]] == "first"
+
+
+def test_states_of_gpus_that_no_node_is_in_any_more_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many shares come and go; what is told of the nodes stays right, and placement notices."""
+    monkeypatch.setattr("scheduler.placement.index.MOST_STATES", 8)
+    index = market(gpu_node(1, shares_gpus=True), gpu_node(2, shares_gpus=True))
+    placer = IndexPlacer(index)
+    spec = job(image="x", policy="pack", resources={"gpu_milli": 7})
+    index.demand.note(spec, NOW_MS)
+
+    for milli in range(1, 100):
+        share = attempt(milli, 1 + milli % 2, resources=Resources(gpu_milli=milli), gpus=(milli % 8,))
+        index.changed(None, share)
+        now = Now(mono_ms=0, unix_ms=NOW_MS)
+        assert placer.place(spec, frozenset(), now) == IndexPlacer(index).place(spec, frozenset(), now)
+        index.changed(share, None)
+
+    assert len(index.leftovers) <= 8 + 2 * 2 + 3
+    for slot in (0, 1):
+        assert index.leftovers.milli[index.live.integers("leftover")[slot]].tolist() == [1000] * 8
 
 
 def test_other_threads_never_see_half_a_change() -> None:
