@@ -31,6 +31,7 @@ class Chores:
         self._qualify, self._prove = qualify, prove
         self._task: asyncio.Task[None] | None = None
         self._what = ""
+        self._again = False  #: the server wants another proof, which it could not know to be too early
 
     @property
     def measures(self) -> bool:
@@ -47,11 +48,15 @@ class Chores:
         return self._begin("measurement", "not measured", work)
 
     def prove(self, remote: Remote) -> bool:
-        """Begin to fetch a challenge and answer it, likewise."""
+        """Begin to fetch a challenge and answer it, likewise; while one is being answered another follows it."""
+        self._again = self._task is not None and self._what == "proof"
         argv = self._prove or tuple(proving.command())
 
         async def work() -> None:
             await proving.prove(remote, list(argv), self._environment)
+            while self._again:
+                self._again = False
+                await proving.prove(remote, list(argv), self._environment)
 
         return self._begin("proof", "not proved", work)
 

@@ -47,9 +47,10 @@ async def prove(remote: Remote, argv: list[str], environment: Mapping[str, str])
     with tempfile.TemporaryFile() as words:
         child = await _start(argv, environment, words)
         try:
-            await _answer(remote, child, issued, words)
+            place, opened = await _answer(remote, child, issued, words)
         finally:
-            await end(child)
+            await end(child)  # before the last word is said: the next challenge may follow at once
+    await remote.call("POST", f"{place}/openings", document=opened)
     return True
 
 
@@ -68,7 +69,10 @@ async def _start(argv: list[str], environment: Mapping[str, str], words: IO[byte
     return child
 
 
-async def _answer(remote: Remote, child: asyncio.subprocess.Process, issued: Any, words: IO[bytes]) -> None:
+async def _answer(
+    remote: Remote, child: asyncio.subprocess.Process, issued: Any, words: IO[bytes]
+) -> tuple[str, dict[str, Json]]:
+    """Lead the child through the challenge; the challenge's place, and what the child lays open at the end."""
     try:
         place = f"/v1/challenges/{issued['challenge']['id']}"
         line = {"challenge": issued["challenge"], "device_kind": issued["device_kind"]}
@@ -81,8 +85,7 @@ async def _answer(remote: Remote, child: asyncio.subprocess.Process, issued: Any
         wanted = await remote.call("POST", f"{place}/epochs", document=ran)
     if not isinstance(wanted, dict) or "open" not in wanted:
         raise ProvingError("the server's answer is neither a salt nor what is to be opened")
-    opened = await _say(child, {"open": wanted["open"]}, words)
-    await remote.call("POST", f"{place}/openings", document=opened)
+    return place, await _say(child, {"open": wanted["open"]}, words)
 
 
 async def _say(child: asyncio.subprocess.Process, line: Json, words: IO[bytes]) -> dict[str, Json]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from scheduler.node import proving
@@ -50,6 +52,26 @@ def test_a_challenge_is_answered_line_by_line(tmp_path: Path) -> None:
             ("openings", {"openings": {"0": [[0, 0, 0]]}}),
         ]
         assert served.said == []
+
+    run(story)
+
+
+def test_who_is_asked_again_too_early_asks_again_itself(tmp_path: Path) -> None:
+    """The next challenge may be due before the agent has heard that its last answer arrived."""
+
+    async def story() -> None:
+        server = FakeServer(prove=True, challenge=CHALLENGE)
+        last = asyncio.Event()
+
+        def late(request: httpx.Request) -> None:
+            if request.url.path.endswith("/openings") and not last.is_set():
+                last.set()
+                server.prove = True
+                server.news.set()
+
+        server.refuse = late
+        async with agent(tmp_path, server, prove=child(HONEST)):
+            await server.until(lambda: [what for what, _ in server.answers].count("openings") == 2)
 
     run(story)
 
