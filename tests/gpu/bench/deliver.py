@@ -21,7 +21,7 @@ FIND = (sys.executable, "-m", "tests.gpu.bench.child", "device")
 def first_gpu(program: str) -> Device | None:
     """The first GPU; None where there is none, with the reason said in a sentence.
 
-    Another process looks: ours would hold a context from then on, and be a stranger to every run that follows.
+    Another process looks: a driver that hangs or crashes costs that one, and nothing of CUDA stays in ours.
     """
     done = subprocess.run(FIND, capture_output=True, text=True, check=False, cwd=ROOT)
     if done.returncode:
