@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from scheduler.book import Book
@@ -55,8 +56,13 @@ class Room:
 
 def room_on(book: Book, node: MarketNode) -> Room:
     """What is left of a node now."""
+    return room_of(node, [book.attempts[token] for token in book.tokens_of_node.get(node.id, ())])
+
+
+def room_of(node: MarketNode, held: Iterable[Attempt]) -> Room:
+    """What these attempts leave of a node."""
     has = node.capacity
     room = Room(list(has.gpu_milli), has.cpu_milli, has.memory_bytes, has.disk_bytes)
-    for token in book.tokens_of_node.get(node.id, ()):
-        room.take(book.attempts[token])
+    for attempt in held:
+        room.take(attempt)
     return room

@@ -24,6 +24,8 @@ order by seq desc limit :limit
 _SELECT_LATEST_OF_NODE = """
 select * from event where node = :node and seq < :before order by seq desc limit :limit
 """
+_SELECT_ENDS = "select coalesce(min(seq), 1), coalesce(max(seq), 0) + 1 from event"
+_SELECT_EVENT_FROM = "select seq, at_ms from event where seq >= :seq order by seq limit 1"
 _RAISE_EVENT_FLOOR = "update meta set value = max(value, :floor) where key = 'event_floor'"
 _DELETE_EVENTS = "delete from event where seq < (select value from meta where key = 'event_floor')"
 
@@ -89,6 +91,19 @@ def latest_events(
     if job is not None:
         sql = _SELECT_LATEST_OF_JOB
     return tuple(map(_event, db.execute(sql, values)))
+
+
+def first_event_since(db: sqlite3.Connection, at_ms: int) -> int:
+    """The number of the first event that is no older than a time: events are numbered as they happened."""
+    low, high = db.execute(_SELECT_ENDS).fetchone()
+    while low < high:
+        middle = (low + high) // 2
+        seq, found_ms = db.execute(_SELECT_EVENT_FROM, {"seq": middle}).fetchone()
+        if found_ms < at_ms:
+            low = seq + 1
+        else:
+            high = middle
+    return int(low)
 
 
 def prune_events(db: sqlite3.Connection, below: int) -> int:

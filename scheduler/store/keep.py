@@ -13,7 +13,8 @@ union select json_extract(input.value, '$.sha256') from job, json_each(job.spec,
     where job.state < 10
 union select json_extract(artifact.value, '$.sha256') from result, json_each(result.artifacts) as artifact
 """
-_TOKENS = "select token from attempt"
+_TOKENS = "select token from attempt where state < 10 or ended_ms >= :since_ms"
+_LIVE_TOKENS = "select token from attempt where state < 10"
 _REPORTS = "select id from report"
 _TRANSCRIPTS = "select transcript_sha256 from evidence"
 
@@ -33,9 +34,14 @@ def blobs(db: sqlite3.Connection) -> frozenset[str]:
     return frozenset(row[0] for row in db.execute(_BLOBS))
 
 
-def tokens(db: sqlite3.Connection) -> frozenset[int]:
-    """Every attempt there ever was."""
-    return frozenset(row[0] for row in db.execute(_TOKENS))
+def tokens(db: sqlite3.Connection, *, since_ms: int) -> frozenset[int]:
+    """Attempts that live, and those that ended since a time."""
+    return frozenset(row[0] for row in db.execute(_TOKENS, {"since_ms": since_ms}))
+
+
+def live_tokens(db: sqlite3.Connection) -> frozenset[int]:
+    """Attempts that live."""
+    return frozenset(row[0] for row in db.execute(_LIVE_TOKENS))
 
 
 def reports(db: sqlite3.Connection) -> frozenset[str]:

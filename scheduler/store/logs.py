@@ -5,6 +5,7 @@ A file longer than its quota is full: it ends with a notice, and what comes afte
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from dataclasses import dataclass
@@ -108,6 +109,28 @@ class Logs:
         for path in self._folder.glob("*/*.*"):
             if int(path.stem) not in keep and path.stat().st_mtime < before_unix_s:
                 path.unlink()
+                removed += 1
+        return removed
+
+    def shrink(self, live: frozenset[int], *, most_bytes: int) -> int:
+        """Remove the logs that were added to longest ago until all are `most_bytes` at most; how many files went.
+
+        Args:
+            live: tokens whose logs stay, though they be too large.
+        """
+        found = []
+        for path in self._folder.glob("*/*.*"):
+            with contextlib.suppress(FileNotFoundError):
+                about = path.stat()
+                found.append((about.st_mtime_ns, about.st_size, path))
+        total = sum(size for _, size, _ in found)
+        removed = 0
+        for _, size, path in sorted(found):
+            if total <= most_bytes:
+                break
+            if int(path.stem) not in live:
+                path.unlink(missing_ok=True)
+                total -= size
                 removed += 1
         return removed
 

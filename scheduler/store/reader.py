@@ -174,15 +174,29 @@ class Reader:
         with self._connection() as db:
             return evidence.about(db, challenge)
 
-    def kept(self) -> Keep:
-        """What rows refer to, for Files.prune: uploads, artifacts, checkpoints, logs, reports, transcripts."""
+    def kept(self, *, logs_since_ms: int = 0) -> Keep:
+        """What rows refer to, for Files.prune: uploads, artifacts, checkpoints, logs, reports, transcripts.
+
+        Args:
+            logs_since_ms: logs of attempts that ended before (Unix) are not counted.
+        """
         with self.snapshot(), self._connection() as db:
             return Keep(
                 blobs=keep.blobs(db),
-                tokens=keep.tokens(db),
+                tokens=keep.tokens(db, since_ms=logs_since_ms),
                 reports=keep.reports(db),
                 transcripts=keep.transcripts(db),
             )
+
+    def live_tokens(self) -> frozenset[int]:
+        """Attempts that live: whatever happens, their logs stay."""
+        with self._connection() as db:
+            return keep.live_tokens(db)
+
+    def first_event_since(self, at_ms: int) -> int:
+        """The number from which on events are no older than a time (Unix); all below it are."""
+        with self.snapshot(), self._connection() as db:
+            return history.first_event_since(db, at_ms)
 
     def close(self) -> None:
         """Close the connections; nobody may be reading."""

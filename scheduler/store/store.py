@@ -24,10 +24,11 @@ from scheduler.records import (
     SealedSecret,
 )
 from scheduler.store import accounts, attempts, evidence, history, jobs, meta, nodes, schema
-from scheduler.store.connection import Lock, connect_writer, make_durable
+from scheduler.store.connection import BUSY_TIMEOUT_S, Lock, connect_writer, make_durable
 from scheduler.store.errors import StaleWriteError, StoreError
 from scheduler.store.seal import Sealer, make_key, read_key
 from scheduler.store.statement import transaction, translated
+from scheduler.store.wal import Log
 
 _INSERT: dict[type[Row], Callable[[sqlite3.Connection, Any], None]] = {
     MarketNode: nodes.insert,
@@ -77,6 +78,7 @@ class Store:
         self.sealer = sealer  #: for the values of secrets; safe to use from any thread
         self.evidence_key = evidence_key  #: Ed25519, private: signs the chain of evidence
         self.boot_number = boot_number  #: raised by every opening; signatures of agents are bound to it
+        self.log = Log(db, path, busy_ms=round(BUSY_TIMEOUT_S * 1000))
         self._db = db
         self._lock = lock
         self._saved = meta.counters(db)
@@ -122,6 +124,15 @@ class Store:
         """The job that was committed for an owner's idempotency key."""
         with translated(f"reading {self.path}"):
             return jobs.by_key(self._db, owner, key)
+
+    def shorten_log(self, now_ms: int) -> bool:
+        """Begin the write-ahead log anew if it has grown too long. Returns whether it is short; not in a transaction.
+
+        Raises:
+            StoreError: the disk does not take it.
+        """
+        with translated(f"copying the log of {self.path} back"):
+            return self.log.shorten(now_ms)
 
     def prune_events(self, below: int) -> int:
         """Remove events numbered under `below` for good, and return how many.

@@ -182,6 +182,7 @@ class Writer(Generic[C]):
             self._guarded("the tick", lambda: self._core.tick(now))
             if "write" in self._problems:
                 self._probe()
+            self._guarded("copying the log back", lambda: self._store.shorten_log(now.mono_ms))
         if not ticks and not self._core.book.pending and not self._has_more:
             return False
         self._has_more = bool(self._guarded("placing", lambda: self._core.dispatch(now, PLACED_AT_ONCE)))
