@@ -41,6 +41,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(library, "open_gpu", lambda index: EmulatedGpu(l2_bytes=1 << 12))
     monkeypatch.setattr(devices, "timer_for", lambda device: HostTimer())
     monkeypatch.setattr(products, "require_torch", lambda index: "cpu")
+    monkeypatch.setattr(products, "free_bytes", lambda index: 1 << 30)
     monkeypatch.setattr(products, "shapes", lambda *_: ((32, 32, 32), (16, 32, 32)))
     monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
     monkeypatch.setattr(memory, "GPU_LEAST_BYTES", SMALL)
