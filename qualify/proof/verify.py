@@ -40,7 +40,7 @@ def verify(transcript: Transcript) -> Verdict:
     wrong = [fault for device in challenge.devices for fault in _faults(transcript, device)]
     total = len(challenge.devices) * challenge.samples
     if wrong:
-        single = len(wrong) == 1 and total >= CORRUPTION_FROM
+        single = len(set(wrong)) == 1 and total >= CORRUPTION_FROM  # a place may have been drawn twice
         why = f"{len(wrong)} of {total} openings are wrong; the first: {wrong[0]}"
         return Verdict(outcome="hardware_corruption" if single else "cheat_proven", why=why)
     return _rated(transcript)

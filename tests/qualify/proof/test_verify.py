@@ -168,6 +168,19 @@ def test_one_wrong_opening_of_fewer_is_a_cheat() -> None:
     assert verify(spoilt(transcript, "end", later(transcript)[:1])).outcome == "cheat_proven"
 
 
+def test_one_flipped_bit_that_is_drawn_twice_is_still_one() -> None:
+    """64 draws out of 32 places: hardware erred once, and is seen several times."""
+    challenge = replace(challenge_of(samples=64), target_s=2.0)
+    flipped = play(
+        challenge, spoil=lambda s, u, c, state: bytes([state[0] ^ 1, *state[1:]]) if (s, u) == (3, 2) else None
+    )
+
+    verdict = verify(flipped)
+
+    assert flipped.asked[0].count((3, 2, 0)) > 1
+    assert verdict.outcome == "hardware_corruption"
+
+
 def test_the_first_wrong_opening_is_named() -> None:
     """With its place, so that anybody can look."""
     transcript = good("int8")
