@@ -1,4 +1,4 @@
-"""The parts of the scale benchmark that go through HTTP: a server in a process of its own, agents and renters in this."""
+"""The parts of the scale benchmark that go through HTTP, to a server in a process of its own."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +35,7 @@ PATIENCE_S = 60.0
 #: without bubblewrap on it, so that jobs can write to the one file by which they are judged
 AGENT_PATH = "/nonexistent"
 TICK_S = 0.2
+NOTHING: Mapping[str, str] = {}
 PROGRAM = (
     'i=0; while [ $i -lt {ticks} ]; do echo "$GRIDMARK_FENCING_TOKEN $i" >> {path}; i=$((i+1)); sleep {tick}; done'
 )
@@ -120,12 +121,12 @@ class Fleet:
     def url(self) -> str:
         return f"http://{self.host}:{self.port}"
 
-    def start_server(self) -> None:
-        """Serve, from what the folder holds."""
+    def start_server(self, environment: Mapping[str, str] = NOTHING) -> None:
+        """Serve, from what the folder holds; `environment` is added to this process's own."""
         argv = [sys.executable, str(ROOT / "gridmark.py"), "serve", "--data", str(self.folder / "server")]
         argv += ["--host", self.host, "--port", str(self.port), "--insecure"]
         with (self.folder / "server.log").open("ab") as log:
-            self.server = subprocess.Popen(argv, stdout=log, stderr=log)
+            self.server = subprocess.Popen(argv, stdout=log, stderr=log, env={**os.environ, **environment})
         until("the server answers", self._answers)
 
     def _answers(self) -> bool:
@@ -170,21 +171,22 @@ class Fleet:
         finally:
             await remote.close()
 
-    def start_agent(self, node: Node) -> None:
+    def start_agent(self, node: Node, environment: Mapping[str, str] = NOTHING) -> None:
+        """Begin, or begin anew; `environment` is added to this process's own."""
         argv = [*node.prefix, sys.executable, str(ROOT / "gridmark.py"), "agent", "--data", str(node.data)]
-        environment = {**os.environ, "PATH": AGENT_PATH, "HOME": str(node.data)}
+        environment = {**os.environ, "PATH": AGENT_PATH, "HOME": str(node.data), **environment}
         with (self.folder / f"{node.name}.log").open("ab") as log:
             node.process = subprocess.Popen(argv, stdout=log, stderr=log, env=environment)
 
-    def submit(self, number: int, *, ticks: int) -> int:
-        """A job that writes a line per tick; its id."""
+    def submit(self, number: int, *, ticks: int, tick_s: float = TICK_S, retries: int = 3) -> int:
+        """A job that writes a line per tick; its id. The same number again is the same job."""
         path = self.trace(number)
-        command = ["/bin/sh", "-c", PROGRAM.format(ticks=ticks, path=path, tick=TICK_S)]
+        command = ["/bin/sh", "-c", PROGRAM.format(ticks=ticks, path=path, tick=tick_s)]
         document = {
             "name": f"storm-{number}",
             "command": command,
             "resources": {"cpus": 0.4, "memory": "64 MB", "disk": "16 MB"},
-            "retries": 3,
+            "retries": retries,
         }
         return int(self.client.submit(document, f"storm-{number}")["id"])
 
@@ -238,6 +240,7 @@ def namespace(name: str, number: int) -> Iterator[tuple[str, Callable[[bool], No
         ip("-n", name, "addr", "add", f"{net}.2/24", "dev", theirs)
         ip("-n", name, "link", "set", theirs, "up")
         ip("-n", name, "link", "set", "lo", "up")
+        ip("-n", name, "route", "add", "default", "via", f"{net}.1")
 
         def link(up: bool) -> None:
             ip("-n", name, "link", "set", theirs, "up" if up else "down")
