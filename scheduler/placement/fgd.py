@@ -94,10 +94,20 @@ class Known:
         if self._keys.size + fresh.size > MAX_REMEMBERED:
             fresh = np.unique(keys)
             self._keys = self._scores = np.zeros(0, dtype=np.int64)
-        at = self._keys.searchsorted(fresh)
-        self._scores = np.insert(self._scores, at, work_out(fresh))
-        self._keys = np.insert(self._keys, at, fresh)
+        at = self._keys.searchsorted(fresh) + np.arange(fresh.size)
+        old = np.ones(self._keys.size + fresh.size, dtype=np.bool_)
+        old[at] = False
+        self._keys, self._scores = (
+            _merged(old, at, values, new) for values, new in ((self._keys, fresh), (self._scores, work_out(fresh)))
+        )
         return self._scores[self._keys.searchsorted(keys)]
+
+
+def _merged(old: NDArray[np.bool_], at: NDArray[np.intp], values: Rows, new: Rows) -> Rows:
+    """`values` where `old`, `new` at the places `at`."""
+    found = np.empty(old.size, dtype=np.int64)
+    found[old], found[at] = values, new
+    return found
 
 
 class Fragments:

@@ -254,7 +254,9 @@ class Ranking:
         self._counts["busy"] += int(np.count_nonzero(busy)) - int(np.count_nonzero(self._busy[slots]))
         self.candidates += int(np.count_nonzero(fitting)) - int(np.count_nonzero(self._fitting[slots]))
         self._busy[slots], self._fitting[slots] = busy, fitting
-        packed = np.where(fitting, self._pack(slots), OUT)
+        packed = np.full(slots.size, OUT, dtype=np.int64)
+        if fitting.any():
+            packed[fitting] = self._pack(slots[fitting])
         self._put(slots, packed, np.where(fitting, self._rank_of[slots], OUT))
 
     def _put(self, slots: Slots, packed: NDArray[np.int64], ranks: NDArray[np.int64]) -> None:
