@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from scheduler.placement.index import Index
 
 MICRO = 1_000_000
-#: the smallest step of the fragmentation score, so that the price decides between near-equals and nothing else
+#: The smallest step of the fragmentation score, so that the price decides between near-equals and nothing else. One
+#: value for all workloads. That it is asked only while less is free than is insisted on was settled on the earlier half
+#: (by creation time) of openb's gpuspec10 and held on the later half, 100 / 130 % asked for: 93.8 / 94.0 % allocated,
+#: without it 93.5 / 93.7 %, and 91.5 / 91.8 % with one in proportion to the demand at all times.
 SCARCITY_POINTS = 1
 #: no packing is below
 LEAST = -MICRO * (SCARCITY_POINTS + 1)
