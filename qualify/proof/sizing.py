@@ -33,7 +33,7 @@ FULL_DEPTH = 1.5
 #: openings times layers that a verifier makes of one device: 10 CPU-s
 LAYERS_MOST = 2048
 #: of the claimed rate, what products of that side reach while a pool is made; an estimate, no GPU has told it yet
-FILL_SHARE = 1.0
+FILL_SHARE = 0.15
 CPU_POOL = (256, 4)
 CPU_POOL_BYTES = 16 << 20
 #: rates above which a CPU's chain, made for exactness, is not expected to run; they only size its segments
