@@ -12,7 +12,7 @@ from typing import Any
 from scheduler import evidence
 from scheduler.claims import claimed, listed, proved_figures
 from scheduler.clock import Now
-from scheduler.desk import MINUTE_MS, Desk
+from scheduler.desk import HOUR_MS, MINUTE_MS, Desk
 from scheduler.events import Kind
 from scheduler.figure import Figure
 from scheduler.proof import Challenge, ChallengeState, EvidenceEntry, Outcome, Proof
@@ -21,6 +21,8 @@ from scheduler.proving import failures, in_flight, next_due
 from scheduler.records import MarketNode, NodeFigure
 
 AGAIN = "a second wrong answer; the first was taken for a fault of its hardware"
+#: after a challenge's own time, for what has been answered; later nobody judges it any more
+JUDGED_WITHIN_MS = HOUR_MS
 _TRUE = ("pass", "below_floor")
 
 
@@ -190,6 +192,10 @@ def _expire(desk: Desk, challenge: Challenge, now: Now) -> None:
     """Nothing more will be heard. A node that was given work, or went away, is not to blame; one that knew which rows
     were drawn is, whatever else happened."""
     node = desk.book.nodes[challenge.node]
+    if challenge.state is ChallengeState.ANSWERED:  # the server's turn: it may have much to judge
+        if now.unix_ms >= challenge.expires_ms + JUDGED_WITHIN_MS:
+            settle(desk, challenge.id, node.id, Finding(outcome="could_not_run", why="no verdict came of it"), now)
+        return
     given = desk.presence(node.id).given_ms >= challenge.issued_ms or bool(desk.book.tokens_of_node.get(node.id))
     if challenge.state is not ChallengeState.ASKED:
         why = "it was given work" if given else ""

@@ -145,7 +145,7 @@ class Proofs:
         try:
             finding = finding_of(runtime, led.row, found, text)
             runtime.writer.do(lambda control, now: _settled(control, led.row, finding, now)).result()
-        except (StoreError, Refused) as error:
+        except (StoreError, Refused, ProtocolError) as error:
             logs.say("a verdict was lost", level=logging.ERROR, challenge=led.row.id, why=str(error))
 
     def _own(self, node: int, challenge: str) -> Led:

@@ -207,6 +207,21 @@ def test_silence_has_an_excuse_unless_the_rows_are_known(excuse: str, asked: boo
     assert floor.proof.misses == (0 if harmless else 1)
 
 
+def test_an_answer_that_waits_for_its_verdict_is_not_silence() -> None:
+    """The server may have much to judge; what it never gets to is its own fault."""
+    floor = ProvingFloor()
+    challenge = floor.issued()
+    floor.advance(challenge, ChallengeState.USED, ChallengeState.ASKED, ChallengeState.ANSWERED)
+    floor.clock.forward(challenge.expires_ms - floor.now.unix_ms)
+    floor.tick(10_000)
+    waiting = floor.proof.challenge
+    floor.clock.forward(HOUR_MS)
+    floor.tick(10_000)
+
+    assert waiting == challenge.id
+    assert (floor.proof.outcome, floor.proof.misses) == ("could_not_run", 0)
+
+
 def test_a_node_with_fewer_devices_than_it_says_is_out_until_it_proves_them() -> None:
     """The comparison of alone and together comes with the last verdict."""
     floor = ProvingFloor()
