@@ -77,16 +77,16 @@ def one_after_another(card: Card) -> Pace:
 
 #: of checks: tiles of 64, 8 segments at least, 64 openings; a second of the small cards' time
 SCALE = Scale(
-    light_compute_s=0.16,
+    light_compute_s=0.06,
     light_memory_s=0.08,
     light_segments=8,
     light_samples=16,
-    full_compute_s=0.16,
+    full_compute_s=0.06,
     full_memory_s=0.16,
     full_segments=8,
     full_samples=64,
-    solo_s=0.08,
-    epoch_s=0.02,
+    solo_s=0.03,
+    epoch_s=0.01,
     segment_s=0.01,
     round_trips=1,
     largest_n=64,

@@ -150,7 +150,7 @@ def report(agent: Agent, card: Card, devices: int) -> Report:
 def contest(data: Path, judge: Callable[[bytes], Verdict] = verify_bytes) -> Iterator[Contest]:
     """A server for the length of a block, whose judge is in this process: a process for each would take minutes."""
     nanoseconds = [0]
-    proving = ProvingSettings(on=True, scale=SCALE)
+    proving = ProvingSettings(on=True, scale=SCALE, cpu_scale=SCALE)
     with Served(data, proving=proving, monotonic_ns=lambda: nanoseconds[0]) as served:
         served.runtime.proofs.close()
         served.runtime.proofs = Proofs(judges=1, judge=judge)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
+from kernels.cpu.blas import set_numpy_threads
 from tests.redteam.attack import Attack, found
 from tests.redteam.over_http import Contest, contest
 
@@ -14,8 +16,10 @@ ATTACKS = found()
 
 @pytest.fixture(scope="module")
 def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Contest]:
+    set_numpy_threads(1)  # products this small only wait for each other's threads
     with contest(tmp_path_factory.mktemp("contest")) as opened:
         yield opened
+    set_numpy_threads(len(os.sched_getaffinity(0)))
 
 
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)

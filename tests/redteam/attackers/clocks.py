@@ -60,13 +60,13 @@ def _one_by_one(bout: Bout) -> str:
 
 
 def _bursts(bout: Bout) -> str:
-    """Slow for two thirds of the time, quick in many short epochs between."""
+    """Slow for four fifths of the time, quick in many short epochs between."""
     bout.line.claim(ONE_CHAIN, 1)
     turns = [0]
 
     def pace(params: Params, _: int) -> float:
         turns[0] += 1
-        return H100.seconds(params) * (32 if turns[0] % 16 == 0 else 1)
+        return H100.seconds(params) * (32 if turns[0] % 8 == 0 else 1)
 
     return bout.check(pace, most=1)
 
@@ -135,7 +135,7 @@ ATTACKS = (
     Attack(
         name="bursts",
         against="scores by the median of many runs, however long each was",
-        does="is slow for two thirds of the time, in a sixteenth of the epochs",
+        does="is slow for four fifths of the time, in an eighth of the epochs",
         run=_bursts,
         ends=ends("below_floor"),
         why="floor",
