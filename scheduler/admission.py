@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
+
 from scheduler.clock import Now
 from scheduler.desk import Desk, Refused
 from scheduler.events import Kind
@@ -34,6 +36,29 @@ def revoke_account(desk: Desk, account: int, now: Now, actor: str) -> Account:
         return found
     desk.say(Kind.ACCOUNT_REVOKED, now, actor, account=account)
     return desk.book.change(found, revoked_ms=now.unix_ms)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What an account may take; named as in its row."""
+
+    weight_milli: int
+    jobs_max: int | None
+    gpu_milli_max: int | None
+    cpu_milli_max: int | None
+
+
+def set_terms(desk: Desk, account: int, terms: Terms, now: Now, actor: str) -> Account:
+    """Give an account other limits and another weight; what it holds already it keeps."""
+    found = desk.book.accounts.get(account)
+    if found is None:
+        raise Refused("not_found", f"there is no account {account}")
+    values = asdict(terms)
+    changes = {name: value for name, value in values.items() if getattr(found, name) != value}
+    if not changes:
+        return found
+    desk.say(Kind.ACCOUNT_TERMS, now, actor, account=account, **changes)
+    return desk.book.change(found, **changes)
 
 
 def submit(desk: Desk, owner: int, spec: JobSpec, key: str, now: Now) -> Job:

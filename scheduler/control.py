@@ -54,6 +54,10 @@ class Control:
         """Its token opens nothing any more; its jobs and nodes stay."""
         return admission.revoke_account(self._desk, account, now, actor)
 
+    def set_terms(self, account: int, terms: admission.Terms, now: Now, *, actor: str = "server") -> Account:
+        """Give an account other limits and another weight in its turn."""
+        return admission.set_terms(self._desk, account, terms, now, actor)
+
     def submit(self, owner: int, spec: JobSpec, key: str, now: Now) -> Job:
         """A new job. Whether (owner, key) is known already the caller has looked up in the store."""
         return admission.submit(self._desk, owner, spec, key, now)

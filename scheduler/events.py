@@ -9,6 +9,7 @@ class Kind(enum.StrEnum):
     """All kinds of events; in brackets the keys of their data."""
 
     ACCOUNT_CREATED = "account.created"  #: [account, name, role]
+    ACCOUNT_TERMS = "account.terms"  #: [account, what changed: new value]
     ACCOUNT_REVOKED = "account.revoked"  #: [account]
 
     NODE_ENROLLED = "node.enrolled"  #: a key was seen for the first time, or after it retired [name, supplier]

@@ -17,7 +17,7 @@ from server import logs, problems, web
 from server.observe import Observed
 from server.routes import accounts, agent, blobs, challenges, evidence, health, joblogs, jobs, nodes, offers, operate
 from server.runtime import Runtime
-from server.schemas.accounts import AccountDocument
+from server.schemas.accounts import AccountDocument, TermsDocument
 from server.schemas.agent import RegisterDocument, SyncDocument
 from server.schemas.base import Document
 from server.schemas.job import JobDocument
@@ -39,9 +39,17 @@ ROUTERS = (
     health.router,
 )
 #: bodies that the routes read themselves, which FastAPI therefore does not know
-DOCUMENTS: tuple[type[Document], ...] = (JobDocument, EnrolDocument, AccountDocument, RegisterDocument, SyncDocument)
-#: between two times that files nobody refers to are removed
-TIDY_S = 3600.0
+DOCUMENTS: tuple[type[Document], ...] = (
+    JobDocument,
+    EnrolDocument,
+    AccountDocument,
+    TermsDocument,
+    RegisterDocument,
+    SyncDocument,
+)
+#: between two looks at the disk; each so many of them what is old or nobody's is removed
+LOOK_S = 60.0
+LOOKS_PER_TIDY = 60
 _ABOUT = """List, query, place and run on measured nodes.
 
 Errors are problem documents (RFC 9457); their `type` is `/problems/<slug>`. Times are milliseconds of Unix time, money
@@ -86,28 +94,34 @@ def _lifespan(runtime: Runtime) -> Callable[[FastAPI], contextlib.AbstractAsyncC
     async def live(app: FastAPI) -> AsyncIterator[None]:
         del app
         runtime.attach(asyncio.get_running_loop())
-        tidying = asyncio.create_task(_tidy(runtime))
+        housekeeping = asyncio.create_task(_keep_house(runtime))
         try:
             yield
         finally:
-            tidying.cancel()
-            await asyncio.wait((tidying,))
+            housekeeping.cancel()
+            await asyncio.wait((housekeeping,))
             runtime.stop_waiting()
             runtime.detach()
 
     return live
 
 
-async def _tidy(runtime: Runtime) -> None:
-    """Once an hour, while the server lives."""
+async def _keep_house(runtime: Runtime) -> None:
+    """While the server lives: look at the disk every minute, tidy every hour, check every night."""
+    house, looks = runtime.housekeeper, 0
     while True:
-        await asyncio.sleep(TIDY_S)
+        await asyncio.sleep(LOOK_S)
+        looks += 1
         try:
-            removed = await runtime.read(runtime.tidy)
-        except StoreError as error:
-            logs.say("could not tidy", level=logging.WARNING, why=str(error))
-        else:
-            logs.say("tidied", files_removed=removed)
+            await runtime.read(house.look)
+            if looks % LOOKS_PER_TIDY == 0:
+                removed = await runtime.read(runtime.tidy)
+                retired = await runtime.read(house.retire_events)
+                logs.say("tidied", files_removed=removed, events_removed=retired)
+            if house.is_night():
+                await runtime.read(house.check)
+        except (StoreError, OSError) as error:
+            logs.say("could not keep house", level=logging.WARNING, why=str(error))
 
 
 def _documented(app: FastAPI) -> Callable[[], dict[str, Any]]:

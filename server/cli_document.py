@@ -40,6 +40,7 @@ class Typed:
     policy: str | None
     work: str | None
     priority: int | None
+    preemptible: bool
     no_network: bool
     read_only: bool
 
@@ -66,6 +67,7 @@ def merged(
             checkpoint=typed.checkpoint,
             policy=typed.policy,
             priority=typed.priority,
+            preemptible=True if typed.preemptible else None,
             network=False if typed.no_network else None,
             read_only=True if typed.read_only else None,
         )

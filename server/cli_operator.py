@@ -26,6 +26,9 @@ def nodes(quiet: bool, as_json: bool) -> None:
     """
     with connect("operator") as client:
         found = list(pages(client, "/v1/nodes", None))
+        alarms = _alarms(client)
+    for one in alarms:
+        say(f"ALARM: {one['text']} (for {_since(one['since_ms'])})")
     if as_json:
         print_json(found)
         return
@@ -139,6 +142,23 @@ def _each(nodes: Sequence[int], deed: Callable[[Client, int], Json]) -> None:
                 with printing():
                     click.echo(f"{one} {found['state']}")
     sys.exit(1 if refused else 0)
+
+
+def _alarms(client: Client) -> list[Json]:
+    """What an operator has to look at now; a supplier is told of none, nor does an older server know of any."""
+    try:
+        found: list[Json] = client.get("/v1/alarms")["items"]
+    except ProblemError as error:
+        if error.status not in (401, 403, 404):
+            raise
+        return []
+    return found
+
+
+def _since(since_ms: int) -> str:
+    from server import cli_words as words
+
+    return words.age(since_ms, round(time.time() * 1000))
 
 
 def _newest_report(client: Client, node: int) -> Json | None:

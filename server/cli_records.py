@@ -132,6 +132,27 @@ def revoke(number: int) -> None:
     say(f"account {number} is let in no more")
 
 
+@account.command()
+@click.argument("number", type=NUMBER)
+@click.option("--weight", type=click.FloatRange(0.001, 1000), default=1.0, help="Of its turn where jobs wait. [1]")
+@click.option("--max-jobs", type=click.IntRange(0), help="Not yet ended. [the server's]")
+@click.option("--max-gpus", type=click.FloatRange(0, 1_000_000), help="Held at once. [the server's]")
+@click.option("--max-cpus", type=click.FloatRange(0, 1_000_000), help="Held at once. [the server's]")
+@guarded
+def terms(number: int, weight: float, max_jobs: int | None, max_gpus: float | None, max_cpus: float | None) -> None:
+    """Say what an account may take; what is left out is as the server has it for everybody.
+
+    Accounts whose jobs wait take turns: next is one of the account that holds least for its weight. It holds at once
+    for what waits, and what runs runs on.
+
+    Example: gridmark account terms 3 --weight 2 --max-gpus 8
+    """
+    wanted = {"weight": weight, "max_jobs": max_jobs, "max_gpus": max_gpus, "max_cpus": max_cpus}
+    with connect("operator") as client:
+        client.post(f"/v1/accounts/{number}/terms", wanted, again=True)
+    say(f"account {number} has these terms now")
+
+
 def _events_table(found: Sequence[Json]) -> None:
     from server import cli_words as words
     from server.cli_tables import table
@@ -149,9 +170,21 @@ def _accounts_table(found: Sequence[Json]) -> None:
             str(one["id"]),
             one["name"],
             one["role"],
+            f"{one['weight_milli'] / 1000:g}",
+            _limits(one),
             words.moment(one["created_ms"]),
             words.moment(one["revoked_ms"]) if one["revoked_ms"] else "",
         )
         for one in found
     ]
-    table(("ID", "NAME", "ROLE", "CREATED", "REVOKED"), rows, right=("ID",))
+    table(("ID", "NAME", "ROLE", "WEIGHT", "AT MOST", "CREATED", "REVOKED"), rows, right=("ID", "WEIGHT"))
+
+
+def _limits(account: Json) -> str:
+    """What an account's own row says it may take; "" = nothing."""
+    counts = (
+        (account["jobs_max"], 1, "jobs"),
+        (account["gpu_milli_max"], 1000, "GPUs"),
+        (account["cpu_milli_max"], 1000, "CPUs"),
+    )
+    return ", ".join(f"{most / unit:g} {what}" for most, unit, what in counts if most is not None)

@@ -58,6 +58,7 @@ WAITING_SILENCE_S = 2.0
 @click.option("--policy", metavar="NAME", help="How its node is chosen: finish_cheapest, fastest, cheapest, pack.")
 @click.option("--work", metavar="METRIC=AMOUNT", help="How much there is to do: matmul.bf16=1e18.")
 @click.option("--priority", type=int, help="Higher goes first among yours. [0]")
+@click.option("--preemptible", is_flag=True, help="A job that is not may take its place; it is placed again.")
 @click.option("--no-network", is_flag=True, help="Without a network but its own loopback.")
 @click.option("--read-only", is_flag=True, help="Containers: a root file system that cannot be written.")
 @click.option("-d", "--detach", is_flag=True, help="Print the job's number and leave it.")

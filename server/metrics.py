@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from scheduler.book import Book
 from scheduler.lifecycle import AttemptState, JobState, Standing, is_ended, is_live
+from server.alarms import KINDS
 
 REQUEST_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 COMMIT_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
@@ -56,10 +58,15 @@ class Metrics:
         self._jobs = Gauge("gridmark_jobs", "Jobs that have not ended", ["state"], registry=registry)
         self._queue = Gauge("gridmark_queue_length", "Jobs waiting to be placed", registry=registry)
         self._attempts = Gauge("gridmark_attempts", "Attempts that hold resources", ["state"], registry=registry)
+        self._alarms = Gauge("gridmark_alarm", "Whether an alarm is on", ["kind"], registry=registry)
+        self._log_file = Gauge("gridmark_log_file_bytes", "Length of the write-ahead log", registry=registry)
         self._nodes = Gauge("gridmark_nodes", "Nodes by standing", ["standing", "online"], registry=registry)
 
-    def page(self, counts: Counts) -> bytes:
+    def page(self, counts: Counts, *, alarms: Collection[str] = (), log_file_bytes: int = 0) -> bytes:
         """The text that Prometheus reads."""
+        for kind in KINDS:
+            self._alarms.labels(kind).set(kind in alarms)
+        self._log_file.set(log_file_bytes)
         for job_state in JobState:
             if not is_ended(job_state):
                 self._jobs.labels(job_state.name.lower()).set(counts.jobs.get(job_state, 0))

@@ -26,6 +26,8 @@ from scheduler.store.reader import Reader
 from scheduler.store.store import Store, open_store
 from scheduler.store.writer import Writer
 from server import auth
+from server.alarms import Alarms, worded
+from server.housekeeping import Housekeeper
 from server.limits import Buckets, Slots
 from server.metrics import Metrics
 from server.notify import Bells
@@ -90,6 +92,9 @@ class Runtime:
         self.proofs = Proofs(judges=settings.judges)
         self.nodes = Bells()  #: rung when an agent should be answered
         self.jobs = Bells()  #: rung when a job changed or its output grew
+        self.alarms = Alarms()
+        self.housekeeper = Housekeeper(self)
+        self._control = market.control  #: the writer's thread's alone
         self._store = store
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="gridmark-reader")
@@ -140,13 +145,25 @@ class Runtime:
         self._loop = None
 
     def tidy(self) -> int:
-        """Remove files that nothing refers to any more; how many went. Waits for the disk.
+        """Remove files that nothing refers to any more and logs that are too old; how many went. Waits for the disk.
 
         Raises:
             StoreError: one cannot be removed.
         """
-        before_s = self.now().unix_ms / 1000 - UNNAMED_S
-        return self.files.prune(self.reader.kept(), before_unix_s=before_s)
+        return self.housekeeper.tidy(UNNAMED_S)
+
+    def remove_events(self, below: int) -> int:
+        """Remove events numbered under `below`, for good; how many went. Waits for the writer.
+
+        Raises:
+            StoreError: the disk does not take it.
+        """
+        return self.writer.do(lambda _control, _now: self._store.prune_events(below)).result()
+
+    @property
+    def log_file_bytes(self) -> int:
+        """How long the database's write-ahead log is."""
+        return self._store.log.size_bytes
 
     def close(self) -> None:
         """Commit what is waiting, then let go of everything."""
@@ -185,6 +202,8 @@ class Runtime:
         return self.sources.clock.now()
 
     def _committed(self, touched: Touched) -> None:
+        outage = self._control.outage
+        self.alarms.set("outage", None if outage is None else worded(outage), self.now().unix_ms)
         loop = self._loop
         if loop is not None and (touched.nodes or touched.jobs) and not loop.is_closed():
             loop.call_soon_threadsafe(self._ring, touched)

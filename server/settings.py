@@ -38,6 +38,18 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """How long what is written down is kept, and how much of it."""
+
+    events_days: int = 90  #: then they go to files in the folder `archive`, which an operator may remove
+    logs_days: int = 30  #: after their attempt has ended
+    logs_bytes: int = 64 * GIB  #: of all attempts; beyond it those that were added to longest ago go first
+    log_file_bytes: int = 512 * MIB  #: of the database's write-ahead log, until an alarm
+    disk_free_bytes: int = 2 * GIB  #: of the data folder's disk, until an alarm
+    check_hour_utc: int = 3  #: when the database is checked, every night
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All a server needs to know before it starts."""
 
@@ -48,6 +60,7 @@ class Settings:
     tls_key: Path | None = None
     insecure: bool = False  #: plain HTTP beyond this machine
     limits: Limits = field(default_factory=Limits)
+    retention: Retention = field(default_factory=Retention)
     proving: ProvingSettings = field(default_factory=lambda: ProvingSettings(on=True))
     judges: int = 2  #: transcripts that are judged at the same time, each in a process of one thread
     drain_s: float = 10.0  #: how long open requests may take to end when the server stops

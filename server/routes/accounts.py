@@ -7,12 +7,13 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
+from scheduler.admission import Terms
 from server import auth, views
 from server.bodies import accepts
 from server.deps import Caller, Operator, TheRuntime, body
 from server.problems import ProblemError
 from server.routes.described import Cursor, Id, Limit, number, refusals
-from server.schemas.accounts import AccountDocument
+from server.schemas.accounts import AccountDocument, TermsDocument
 from server.schemas.views import AccountCreatedView, AccountPage, AccountView
 
 router = APIRouter(prefix="/v1/accounts", tags=["operators"])
@@ -61,3 +62,25 @@ async def revoke(runtime: TheRuntime, account: Operator, who: Id) -> Response:
     gone = await runtime.do(lambda control, now: control.revoke_account(who, now, actor=actor))
     runtime.directory.put(gone)
     return views.answer(views.of_account(gone))
+
+
+@router.post(
+    "/{who}/terms",
+    response_model=AccountView,
+    responses=refusals("forbidden", "not-found", "too-large", "unsupported-media-type"),
+    openapi_extra=accepts(TermsDocument),
+)
+async def terms(
+    runtime: TheRuntime, account: Operator, who: Id, document: Annotated[TermsDocument, Depends(body(TermsDocument))]
+) -> Response:
+    """Say what an account may take; it holds at once for what waits, and what runs runs on."""
+    wanted = Terms(
+        weight_milli=round(document.weight * 1000),
+        jobs_max=document.max_jobs,
+        gpu_milli_max=None if document.max_gpus is None else round(document.max_gpus * 1000),
+        cpu_milli_max=None if document.max_cpus is None else round(document.max_cpus * 1000),
+    )
+    actor = f"account {account.id}"
+    changed = await runtime.do(lambda control, now: control.set_terms(who, wanted, now, actor=actor))
+    runtime.directory.put(changed)
+    return views.answer(views.of_account(changed))

@@ -41,5 +41,7 @@ async def ready(runtime: TheRuntime) -> Response:
 async def metrics(runtime: TheRuntime) -> Response:
     """Figures of the server itself; none names a tenant."""
     counts = await runtime.do(lambda control, _now: count(control.book))
-    page = await runtime.read(runtime.metrics.page, counts)
+    alarms = [alarm.kind for alarm in runtime.alarms.now()]
+    log_file_bytes = runtime.log_file_bytes
+    page = await runtime.read(runtime.metrics.page, counts, alarms=alarms, log_file_bytes=log_file_bytes)
     return Response(page, media_type=CONTENT_TYPE_LATEST)

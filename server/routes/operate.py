@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -18,6 +19,7 @@ from server.deps import Operator, Supplier, TheRuntime
 from server.problems import ProblemError
 from server.routes.described import Cursor, Limit, Whole, number, refusals
 from server.runtime import backups
+from server.schemas.alarms import AlarmPage
 from server.schemas.base import ID_MAX
 from server.schemas.nodes import DuePage
 from server.schemas.views import BackupView, EventPage
@@ -64,6 +66,13 @@ async def due(
         return [views.of_due(control.book.nodes[node]) for _, node in sorted(rows)[:1000]]
 
     return views.answer({"items": await runtime.do(collect)})
+
+
+@router.get("/alarms", response_model=AlarmPage, responses=refusals("forbidden"))
+async def alarms(runtime: TheRuntime, account: Operator) -> Response:
+    """What somebody has to look at now: silent nodes, a full disk, what the nightly check found."""
+    del account
+    return views.answer({"items": [dataclasses.asdict(alarm) for alarm in runtime.alarms.now()]})
 
 
 @router.post("/backup", status_code=201, response_model=BackupView, responses=refusals("forbidden"))

@@ -55,6 +55,7 @@ def routes(site: Site, router: APIRouter) -> None:
             "operator.html",
             here="/operator",
             lead=f"{words.count(len(rows), 'node')}, {sum(one.state == 'ready' for one in rows)} ready.",
+            alarms=[(alarm.text, words.ago(alarm.since_ms, now_ms)) for alarm in runtime.alarms.now()],
             nodes=rows[:MOST_ROWS],
             due_words=f"{words.count(sum(one.is_due for one in rows), 'node')} due to be measured again. "
             f"{'' if len(rows) <= MOST_ROWS else f'The first {MOST_ROWS} are shown, those due before the others.'}",

@@ -125,6 +125,10 @@ OPERATIONS: dict[str, Operation] = {
     "GET /v1/accounts": Operation(target="/v1/accounts", roles=("operator",), queries=("limit=0", "cursor=x")),
     "GET /v1/accounts/me": Operation(target="/v1/accounts/me", roles=ALL),
     "POST /v1/accounts": Operation(target="/v1/accounts", roles=("operator",), body={"name": "new", "role": "renter"}),
+    "POST /v1/accounts/{who}/terms": Operation(
+        target="/v1/accounts/{account}/terms", roles=("operator",), body={"weight": 2}
+    ),
+    "GET /v1/alarms": Operation(target="/v1/alarms", roles=("operator",)),
     "POST /v1/accounts/{who}/revoke": Operation(target="/v1/accounts/{account}/revoke", roles=("operator",)),
     "GET /v1/events": Operation(
         target="/v1/events", roles=("operator",), queries=("limit=0", "cursor=x", "after=-1", "node=0", "job=x")
