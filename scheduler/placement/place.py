@@ -27,9 +27,9 @@ from scheduler.records import JobSpec, Resources
 #: a refusal is remembered while no node changes, but not longer: figures grow older, and a query may ask for that
 REFUSAL_MS = 5_000
 MAX_REMEMBERED = 4096
-#: what the rankings of all shapes may hold, about so much for each node and shape; at 100,000 nodes some 50 shapes
+#: what the rankings of all shapes may hold, about so much for each node and shape; at 100,000 nodes some 30 shapes
 RANKINGS_BYTES = 256 << 20
-BYTES_PER_NODE = 48
+BYTES_PER_NODE = 80
 LEAST_RANKINGS = 16
 #: shapes of jobs whose prices are kept, one number per node each
 MAX_PRICES = 64

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from qualify.records import Json
 from scheduler.market.columns import Columns, Mask
-from scheduler.market.fields import AT_MS, REPORTED_MS, STALE_AFTER_MS, Fields
+from scheduler.market.fields import REPORTED_MS, STALE_AFTER_MS, Fields
 from scheduler.market.query import Query
 from scheduler.placement.decision import Refusal
 from scheduler.placement.fgd import Ask
@@ -33,6 +33,7 @@ RANK_BITS = 32
 MOST_RANK = (1 << RANK_BITS) - 1
 #: so few are looked at one by one, without arrays
 FEW = 4
+FOR_EVER_MS = 1 << 62
 #: nodes whose terms have changed; of more all are looked at
 FEW_TERMS = 32
 #: more changes than this part of the nodes are as many as all of them
@@ -190,10 +191,10 @@ class Ranking:
 
     def _valid(self, now_ms: int) -> tuple[int, int]:
         """From when to when these filters say the same: until the next report is too old; an age changes at once."""
-        if self.query is not None and any(name.endswith((AT_MS, REPORTED_MS)) for name in self.query.columns):
+        if self.query is not None and any(name.endswith("_ms") for name in self.query.columns):
             return now_ms, now_ms
         reported = self._index.live.numbers(REPORTED_MS)[self._suitable]
-        return now_ms, int(reported.min()) + STALE_AFTER_MS if reported.size else now_ms
+        return now_ms, int(reported.min()) + STALE_AFTER_MS if reported.size else FOR_EVER_MS
 
     def _rank(self, slots: Slots) -> None:
         """Order the suitable nodes by the policy's terms, then by number."""
