@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 SOURCES := gridmark.py kernels qualify scheduler server reports tests
 
-.PHONY: up test lint bench bench-market bench-decisions gpu-test gpu-bench gpu-bench-repeat gpu-bench-profiles gpu-bench-search clean
+.PHONY: up test lint bench bench-market bench-proof bench-scale bench-replay bench-decisions soak gpu-test gpu-bench gpu-bench-repeat gpu-bench-profiles gpu-bench-search clean
 
 up: $(INSTALLED)
 	$(BIN)/gridmark up
@@ -27,6 +27,22 @@ bench: $(INSTALLED)
 # how fast the market is; writes reports/samples/bench-market.json
 bench-market: $(INSTALLED)
 	$(BIN)/python -m tests.bench.market
+
+# what a proof costs node and server, and how often a cheat is caught; writes reports/samples/bench-proof.json
+bench-proof: $(INSTALLED)
+	$(BIN)/python -m tests.bench.proof
+
+# a market of 10,000 and 100,000 nodes: placements, offers, agents, a crash; SCALE="--only place-10k" for a part
+bench-scale: $(INSTALLED)
+	$(BIN)/python -m tests.bench.scale $(SCALE)
+
+# decisions a second of the placement alone, without a disk
+bench-replay: $(INSTALLED)
+	$(BIN)/python -m tests.bench.replay
+
+# random histories, a writer killed at every statement, real agents and cut links; SOAK=... for more of each
+soak: $(INSTALLED)
+	$(BIN)/python -m tests.soak $(SOAK)
 
 # 10,000 simulated runs of a GPU each with and without a fault, judged by the real rules: 5 minutes
 bench-decisions: $(INSTALLED)
