@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from scheduler.clock import Now
 from scheduler.lifecycle import Standing
-from scheduler.placement.filters import share_price_uh
+from scheduler.placement.filters import filters, share_price_uh
 from scheduler.placement.index import Index
 from scheduler.placement.place import Decision, IndexPlacer, Placer, choose_gpus
+from scheduler.placement.refusal import Situation, reason, rejected
 from scheduler.records import MIB, Capacity, JobSpec, MarketNode, Resources, Work
 from tests.scheduler.nodes import GB, HOUR_MS, NOW_MS, USD_UH, attempt, cpu_node, figures, gpu_node, job, market
 
@@ -331,6 +332,56 @@ def test_a_node_that_is_gone_for_good_is_not_spoken_of() -> None:
 
     assert place(index, job(region="eu")).reason == "none of 1 node fits: 1 in other regions; 1 node in region us"
     assert place(index, job()).why["nodes"] == 1
+
+
+def test_a_refusal_of_what_only_has_to_wait_says_what_a_look_at_every_node_would() -> None:
+    """Counted from what is kept, not from the nodes: too small, busy, offline and dear ones together."""
+    small = Capacity(cpu_milli=500, memory_bytes=GB, disk_bytes=2 * GB)
+    index = market(
+        cpu_node(1),
+        cpu_node(2, price_uh=90 * USD_UH),
+        cpu_node(3, capacity=small),
+        cpu_node(4, online=False),
+        cpu_node(5),
+    )
+    for token, node in ((1, 1), (2, 2), (3, 5)):
+        index.changed(None, attempt(token, node, resources=Resources(cpu_milli=9500)))
+    spec = job(max_price_uh=USD_UH)
+    columns = index.live
+    price_uh = share_price_uh(columns, spec.resources)
+    situation = Situation(
+        columns=columns,
+        spec=spec,
+        filters=filters(columns, spec, now_ms=NOW_MS, price_uh=price_uh, query=None),
+        held=columns.truths("held"),
+        price_uh=price_uh,
+        query=None,
+        now_ms=NOW_MS,
+    )
+
+    decision = place(index, spec)
+
+    assert decision.reason == reason(situation)
+    assert decision.why["rejected"] == rejected(situation) == {"offline": 1, "cpu": 1, "busy": 3, "price": 1}
+
+
+def test_shapes_beyond_what_memory_is_for_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those used longest ago; what is decided stays the same."""
+    monkeypatch.setattr("scheduler.placement.place.RANKINGS_BYTES", 0)
+    monkeypatch.setattr("scheduler.placement.place.LEAST_RANKINGS", 3)
+    index = market(cpu_node(1), cpu_node(2, price_uh=2 * USD_UH))
+    placer = IndexPlacer(index)
+    specs = [job(resources={"cpu_milli": 1000 * n}) for n in range(1, 9)]
+
+    first = [placer.place(spec, frozenset(), NOW) for spec in specs]
+    kept = list(placer._rankings.values())
+    placer.place(specs[5], frozenset(), NOW)
+    placer.place(specs[0], frozenset(), NOW)
+
+    assert len(kept) == 3
+    assert kept[0] in placer._rankings.values()
+    assert kept[1] not in placer._rankings.values()
+    assert [placer.place(spec, frozenset(), NOW) for spec in specs] == first
 
 
 def test_an_empty_market_says_so() -> None:
