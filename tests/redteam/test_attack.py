@@ -29,9 +29,13 @@ def test_they_end_in_words_that_there_are() -> None:
     assert {ending for attack in ATTACKS.values() for ending in attack.ends} <= known
 
 
+#: what an attack is known to gain beyond a twentieth: as the README says of it
+KNOWN = {"bf16-by-int8": 1.0}
+
+
 def test_who_passes_has_what_it_passes_with() -> None:
-    """No attack that may pass is without a truth to hold its figures against, nor gains more than a twentieth."""
+    """No attack that may pass is without a truth to hold its figures against; what it gains is small, or known."""
     passing = [attack for attack in ATTACKS.values() if "pass" in attack.ends]
 
     assert all(attack.truth for attack in passing)
-    assert max(attack.gains for attack in ATTACKS.values()) < 0.06
+    assert {name: attack.gains for name, attack in ATTACKS.items() if attack.gains > 0.06} == KNOWN

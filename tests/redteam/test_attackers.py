@@ -32,5 +32,6 @@ def test_it_ends_as_it_must(attack: Attack, arena: Contest) -> None:
     assert ending in attack.ends, whys
     assert attack.why in (whys[-1] if whys else ""), whys
     assert [reply for reply in bout.replies if reply.status >= 500] == []
+    assert bout.line.listed()["proof"]["locality"] == "unproven"
     for key, value in bout.line.proved().items():
         assert value <= attack.truth.get(key, 0.0) * (1 + attack.gains), key

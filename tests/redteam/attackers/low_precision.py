@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from kernels.chain.arithmetic import compute_tile
 from kernels.chain.derive import Order, States
+from kernels.chain.params import Params
 from tests.redteam.attack import Attack, ends
 from tests.redteam.attackers.skipped_work import ONE_CHAIN
 from tests.redteam.bout import Bout
-from tests.redteam.hardware import H100, Pace
+from tests.redteam.hardware import H100, RTX4090, Pace
 from tests.redteam.rogue import Rogue
 
 Numbers = NDArray[Any]
@@ -83,7 +84,28 @@ def _attack(name: str, against: str, does: str, product: Product) -> Attack:
     )
 
 
+def _in_two_passes(bout: Bout) -> str:
+    """x = 16 high + low: two products of small integers for each of bf16, exact as they are."""
+    bout.line.claim(RTX4090, 1)
+
+    def pace(params: Params, _: int) -> float:
+        if params.arithmetic == "bf16":
+            return 2 * params.ops_per_segment / RTX4090.int8_ops_per_s
+        return RTX4090.seconds(params)
+
+    return bout.check(pace)
+
+
 ATTACKS = (
+    Attack(
+        name="bf16-by-int8",
+        against="every chain whose numbers are small enough to be exact: ours too",
+        does="does each bf16 product as two of int8, which is twice as quick on a GeForce and no quicker on an H100",
+        run=_in_two_passes,
+        ends=ends("pass"),
+        truth=RTX4090.proves(),
+        gains=1.0,
+    ),
     _attack(
         "fp8-products",
         "Prime Intellect's gpu-challenge: at its tolerance FP8 passes for most entries",
