@@ -286,7 +286,7 @@ class Attempt:
         if status is not None and status.state != "vanished":
             self._artifacts, note = await handing.keep_artifacts(self._around, self._order)
             notes.append(note)
-            if saver is not None and status.exit_code != 0:
+            if saver is not None and (status.exit_code != 0 or self._stopping):  # it may be placed again
                 await saver.save()
                 notes.append(saver.trouble)
         state: LocalState = status.state if status else "vanished"

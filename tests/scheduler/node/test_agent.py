@@ -367,6 +367,25 @@ def test_a_checkpoint_travels(tmp_path: Path) -> None:
     run(story)
 
 
+def test_what_a_job_saves_when_it_is_asked_to_stop_travels(tmp_path: Path) -> None:
+    """It is placed again, though its program ended well after the signal."""
+
+    async def story() -> None:
+        server = FakeServer()
+        async with agent(tmp_path, server):
+            program = "trap 'echo 42 > state/step; exit 0' TERM; echo ready; while :; do sleep 0.01; done"
+            server.want(7, "sh", "-c", program, checkpoint="state")
+            await server.until(lambda: bytes(server.logs.get((7, "out"), b"")) == b"ready\n")
+            server.stopped.add(7)
+            server.news.set()
+            held = await server.until_ended(7)
+
+        assert (held.state, held.exit_code) == ("exited", 0)
+        assert len(server.checkpoints) == 1
+
+    run(story)
+
+
 @pytest.mark.parametrize(
     ("spec", "reason"),
     [
