@@ -31,7 +31,7 @@ PLACES: dict[str, tuple[tuple[str | int, ...], ...]] = {
     ),
 }
 GONE = object()
-VALUES: dict[str, Any] = {"missing": GONE, "null": None, "object": {}, "list": [], "text": "x", "number": -1.5}
+VALUES: dict[str, Any] = {"missing": GONE, "null": None, "list": [], "number": -1.5}
 
 
 def changed(document: Any, place: tuple[str | int, ...], value: Any) -> Any:
