@@ -79,7 +79,8 @@ class Offer:
     is_proved: bool  #: its figures `proved.…` hold, and what it claims is cut to them
     proof_age_s: float | None  #: None = nothing was ever proved
     locality: Literal["unproven"] = LOCALITY
-    ages_s: Mapping[str, float] = field(default_factory=dict)  #: of the figures that the query or the order names
+    #: of what is proved, and of the figures that the query or the order names
+    ages_s: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,7 +222,11 @@ def _offer(node: MarketNode, left: _Free, figures: tuple[str, ...], now_ms: int)
         age_s=age_s,
         is_proved=is_proved(node),
         proof_age_s=None if node.proof.proved_ms is None else (now_ms - node.proof.proved_ms) / 1000,
-        ages_s={key: (now_ms - node.figures[key].at_ms) / 1000 for key in figures if key in node.figures},
+        ages_s={
+            key: (now_ms - node.figures[key].at_ms) / 1000
+            for key in sorted({*figures, *node.proof.figures})
+            if key in node.figures
+        },
     )
 
 

@@ -82,7 +82,9 @@ class OfferView(View):
     proved: bool = Field(description="its figures proved.… hold, and what it claims is cut to them")
     proof_age_s: float | None = Field(description="since its proofs were last gone through")
     locality: Literal["unproven"] = Field(description="a proof says what was computed how fast, not where")
-    ages_s: dict[str, float] = Field(description="of the figures that the query or the order names")
+    ages_s: dict[str, float] = Field(
+        description="of what is proved, and of the figures that the query or the order names"
+    )
 
 
 class RejectionView(View):
