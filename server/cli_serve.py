@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -104,6 +104,11 @@ def _announce(ready: Ready, command: str, *, as_json: bool) -> None:
 @click.option("--tls-key", type=click.Path(path_type=Path), metavar="FILE", help="PEM.")
 @click.option("--insecure", is_flag=True, help="Plain HTTP beyond this machine, where something else encrypts.")
 @click.option("--no-proofs", is_flag=True, help="Believe reports: have no node prove its figures.")
+@click.option("--account-jobs", type=click.IntRange(1), help="Of one account, not yet ended, at most. [10000]")
+@click.option("--account-gpus", type=click.FloatRange(0), help="Held by one account at once. [all there are]")
+@click.option("--account-cpus", type=click.FloatRange(0), help="Held by one account at once. [all there are]")
+@click.option("--keep-events", type=click.IntRange(1), metavar="DAYS", help="Then they go to the archive. [90]")
+@click.option("--keep-logs", type=click.IntRange(1), metavar="DAYS", help="Of jobs that have ended. [30]")
 @guarded
 def serve(
     data: Path | None,
@@ -113,11 +118,17 @@ def serve(
     tls_key: Path | None,
     insecure: bool,
     no_proofs: bool,
+    account_jobs: int | None,
+    account_gpus: float | None,
+    account_cpus: float | None,
+    keep_events: int | None,
+    keep_logs: int | None,
 ) -> None:
     """Serve the market and its page, without a node of this machine, until SIGTERM or Ctrl-C.
 
     Its log goes to stderr, one JSON object a line. The first start makes an account of each role; their tokens are in
-    the file client.json of its data folder, where commands on this machine find them.
+    the file client.json of its data folder, where commands on this machine find them. `gridmark account terms` gives
+    one account other limits than everybody.
 
     Exit codes: 0 stopped, 3 it could not begin.
 
@@ -126,7 +137,7 @@ def serve(
     from scheduler.desk import ProvingSettings
     from scheduler.store.errors import StoreError
     from server.serving import ServingError
-    from server.settings import Settings, SettingsError
+    from server.settings import Limits, Retention, Settings, SettingsError
     from server.up import serve_alone
 
     folder = (data or places.data_folder(os.environ)).absolute()
@@ -138,6 +149,12 @@ def serve(
         tls_key=tls_key,
         insecure=insecure,
         proving=ProvingSettings(on=not no_proofs),
+        limits=Limits(
+            **_given(
+                jobs_waiting=account_jobs, gpu_milli_held=_milli(account_gpus), cpu_milli_held=_milli(account_cpus)
+            )
+        ),
+        retention=Retention(**_given(events_days=keep_events, logs_days=keep_logs)),
     )
     try:
         serve_alone(settings, click.echo)
@@ -145,3 +162,12 @@ def serve(
         fail(str(error))
     except OSError as error:
         fail(f"{error.filename or folder}: {error.strerror}; choose another folder with --data")
+
+
+def _given(**values: int | None) -> dict[str, Any]:
+    """Those that were typed."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _milli(count: float | None) -> int | None:
+    return None if count is None else round(count * 1000)
