@@ -35,6 +35,7 @@ class Field:
     disk: Path | None = None  #: a small file system that the server's data is on
     struck: set[str] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
+    off_s: int = 0  #: of the server's calendar
     killed_jobs: set[int] = field(default_factory=set)
     _repairs: list[tuple[float, int, str, Repair]] = field(default_factory=list)  #: heap
     _number: int = 0
@@ -211,9 +212,13 @@ def kill_server(where: Field) -> bool:
     if "server" in where.struck:
         return False
     where.fleet.kill_server()
-    off_s = where.draw.choice((0, 0, -600, 600)) if FAKETIME.exists() else 0
-    again = calendar(off_s) if off_s else {}
-    where.lasts("server", where.draw.choice((SHORT_S, SHORT_S, LONG_S)), lambda: where.fleet.start_server(again))
+    off_s = where.draw.choice((0, 0, -CLOCK_OFF_S, CLOCK_OFF_S)) if FAKETIME.exists() else 0
+
+    def again() -> None:
+        where.fleet.start_server(calendar(off_s) if off_s else {})
+        where.off_s = off_s
+
+    where.lasts("server", where.draw.choice((SHORT_S, SHORT_S, LONG_S)), again)
     return True
 
 
