@@ -445,6 +445,17 @@ def test_an_operator_sees_what_is_due_and_who_did_what(market: Market) -> None:
     assert '<a href="/jobs/1">job 1</a>' in market.client("opa").get("/operator").text or "older" in text.lower()
 
 
+def test_an_operator_sees_alarms_first(market: Market) -> None:
+    """Whatever they quote is text; when they are over they are gone."""
+    market.runtime.alarms.set("disk", "12 MiB are left on the disk of /<b>data", market.runtime.now().unix_ms)
+    page = market.client("opa").get("/operator").text
+    market.runtime.alarms.set("disk", None, market.runtime.now().unix_ms)
+
+    assert "12 MiB are left on the disk of /&lt;b&gt;data" in page
+    assert page.index('role="alert"') < page.index('id="due"')
+    assert 'role="alert"' not in market.client("opa").get("/operator").text
+
+
 def test_machines_get_problem_documents_still(market: Market) -> None:
     """The page for unknown addresses does not reach into the API."""
     for path, status in (("/v1/nowhere", 404), ("/v1/jobs/1/cancel", 405), ("/v1/jobs", 401)):
