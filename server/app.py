@@ -26,12 +26,12 @@ from server.schemas.views import ProblemView
 from server.settings import Settings
 
 ROUTERS = (
+    agent.router,  # first: most requests are agents', and routes are tried in this order
     jobs.router,
     joblogs.router,
     blobs.router,
     offers.router,
     nodes.router,
-    agent.router,
     challenges.router,
     evidence.router,
     accounts.router,
