@@ -80,6 +80,7 @@ class Protocol(RuleBasedStateMachine):
         resources=WANTED,
         retries=st.integers(0, 2),
         priority=st.integers(0, 1),
+        preemptible=st.booleans(),
         limit_s=st.sampled_from([None] * 4 + [5]),
         deadline_in_ms=st.sampled_from([None] * 6 + [10_000, 60_000]),
     )
