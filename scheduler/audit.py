@@ -6,12 +6,15 @@ leisure, by any thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from scheduler.book import Book
 from scheduler.capacity import Room, room_of
 from scheduler.records import Attempt, MarketNode
+
+T = TypeVar("T", Attempt, MarketNode)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +54,11 @@ def differences(nodes: Iterable[MarketNode], attempts: Iterable[Attempt], seen: 
         attempts: the live ones, likewise.
     """
     stored = {attempt.token: attempt for attempt in attempts}
-    yield from _differing("attempt", stored, seen.attempts, seen.open_tokens)
+    yield from _differing(
+        "attempt", _told(stored, _of_attempt), _told(seen.attempts, _of_attempt), left_out=seen.open_tokens
+    )
     rows = {node.id: node for node in nodes}
-    yield from _differing("node", rows, seen.nodes, seen.open_nodes)
+    yield from _differing("node", _told(rows, _of_node), _told(seen.nodes, _of_node), left_out=seen.open_nodes)
     held: dict[int, list[Attempt]] = {}
     for attempt in stored.values():
         held.setdefault(attempt.node, []).append(attempt)
@@ -65,8 +70,23 @@ def differences(nodes: Iterable[MarketNode], attempts: Iterable[Attempt], seen: 
             yield f"node {node.id}: placing counts {counted} as free, its allocations leave {rebuilt}"
 
 
+def _told(rows: Mapping[int, T], tell: Callable[[T], object]) -> dict[int, object]:
+    return {key: tell(row) for key, row in rows.items()}
+
+
+def _of_attempt(row: Attempt) -> object:
+    """What rules go by; why it was placed there is only told."""
+    return (row.job, row.n, row.node, row.node_epoch, row.state, row.resources, row.gpus, row.price_uh, row.started_ms)
+
+
+def _of_node(row: MarketNode) -> object:
+    """What rules go by, but figures."""
+    at_work = (row.epoch, row.boot_id, row.standing, row.online, row.draining)
+    return (*at_work, row.capacity, row.price_uh, row.executors, row.report_id, row.lost_jobs)
+
+
 def _differing(
-    what: str, stored: Mapping[int, object], remembered: Mapping[int, object], left_out: frozenset[int]
+    what: str, stored: Mapping[int, object], remembered: Mapping[int, object], *, left_out: frozenset[int]
 ) -> Iterator[str]:
     for key in sorted((stored.keys() | remembered.keys()) - left_out):
         if key not in stored:
