@@ -59,7 +59,7 @@ def _rows(part: float) -> Attack:
     return Attack(
         name=f"skipped-rows-{part:.0%}",
         against="Prime Intellect's gpu-challenge, which passed with half of its rows wrong",
-        does=f"leaves {part:.0%} of the rows of every segment as they were",
+        does=f"leaves {part:.0%} of all rows as they were, which {(1 - part) ** 64:.2%} of checks by 64 openings miss",
         run=run,
         ends=ends("cheat_proven")
         if part == 0.5
