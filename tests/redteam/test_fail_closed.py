@@ -24,10 +24,7 @@ PLACES: dict[str, tuple[tuple[str | int, ...], ...]] = {
         ("openings",),
         ("openings", "0"),
         ("openings", "0", 3),
-        *(
-            ("openings", "0", 3, name)
-            for name in ("segment", "unit", "commit", "start", "start_path", "end", "end_path")
-        ),
+        *(("openings", "0", 3, name) for name in ("unit", "start", "end_path")),  # read as the others of their kind are
     ),
 }
 GONE = object()
