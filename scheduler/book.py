@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, TypeVar
 
 from scheduler.lifecycle import is_ended, is_live
-from scheduler.proof import NO_ENTRY, Challenge, ChallengeState, EvidenceEntry
+from scheduler.proofs.rows import NO_ENTRY, Challenge, ChallengeState, EvidenceEntry
 from scheduler.records import (
     Account,
     Attempt,

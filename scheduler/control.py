@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from scheduler import admission, dispatch, membership, progress, proof_outcome, proving
+from scheduler import admission, dispatch, membership, progress
 from scheduler.book import Book
 from scheduler.clock import Now
 from scheduler.desk import ControlSettings, Desk, Refused, Touched
@@ -18,8 +18,9 @@ from scheduler.lifecycle import Standing
 from scheduler.outage import Outage
 from scheduler.placement.place import Placer
 from scheduler.preemption import Preemption
-from scheduler.proof import Challenge, ChallengeState
-from scheduler.proof_outcome import Finding
+from scheduler.proofs import due, outcome
+from scheduler.proofs.outcome import Finding
+from scheduler.proofs.rows import Challenge, ChallengeState
 from scheduler.records import Account, Job, JobSpec, MarketNode, Role
 from scheduler.wire import SyncAnswer, SyncRequest
 
@@ -140,15 +141,15 @@ class Control:
             draw: as many bytes as asked for, that nobody can guess.
         """
         self._check_agent(node, epoch)
-        return proving.issue(self._desk, node, now, draw)
+        return due.issue(self._desk, node, now, draw)
 
     def advance_challenge(self, challenge: str, node: int, state: ChallengeState, now: Now) -> Challenge:
         """A challenge goes on to its next state; each is entered once."""
-        return proving.advance(self._desk, challenge, node, state, now)
+        return due.advance(self._desk, challenge, node, state, now)
 
     def settle_challenge(self, challenge: str, node: int, finding: Finding, now: Now) -> Challenge:
         """End a challenge with what came of it: evidence, what is listed of the node, whether it gets work."""
-        return proof_outcome.settle(self._desk, challenge, node, finding, now)
+        return outcome.settle(self._desk, challenge, node, finding, now)
 
     def tick(self, now: Now) -> None:
         """Do what time alone brings about."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 
-from scheduler import proof_outcome, proving
 from scheduler.admission import pass_deadline
 from scheduler.book import Row
 from scheduler.clock import Now
@@ -13,6 +12,7 @@ from scheduler.events import Kind
 from scheduler.lifecycle import JobState, Next, Standing, is_live
 from scheduler.outage import Brake, Outage, Silence
 from scheduler.outcome import lose, move_job
+from scheduler.proofs import due, outcome
 from scheduler.records import Attempt, MarketNode
 
 #: a job that is asked to stop at its deadline is looked at again after this
@@ -71,7 +71,7 @@ class Watchman:
         if self._scanned_ms is None or now.mono_ms - self._scanned_ms >= desk.settings.scan_ms:
             self._scanned_ms = now.mono_ms
             self._look_at_reports(now)
-            proof_outcome.tick(desk, now)
+            outcome.tick(desk, now)
 
     def _allow_for_own_absence(self, now: Now) -> None:
         """While this process stood still it heard nobody: that is no node's silence."""
@@ -161,7 +161,7 @@ class Watchman:
             idle = node.online and not desk.book.tokens_of_node.get(node.id)
             if idle and node.due_ms is not None and node.due_ms <= now.unix_ms:
                 desk.woken.add(node.id)
-            if idle and proving.is_due(desk, node, now):
+            if idle and due.is_due(desk, node, now):
                 desk.woken.add(node.id)
             old = node.reported_ms is not None and now.unix_ms - node.reported_ms > desk.settings.stale_ms
             if old and node.standing is Standing.READY:

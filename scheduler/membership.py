@@ -9,8 +9,8 @@ from scheduler.desk import Desk, Refused
 from scheduler.events import Kind
 from scheduler.lifecycle import Standing
 from scheduler.outcome import lose
-from scheduler.proof_bars import under_bar
-from scheduler.proving import after_report
+from scheduler.proofs.bars import under_bar
+from scheduler.proofs.due import after_report
 from scheduler.records import MarketNode, NodeFigure, ReportEntry
 
 if TYPE_CHECKING:

@@ -7,12 +7,13 @@ given up.
 
 from __future__ import annotations
 
-from scheduler import lease, proving
+from scheduler import lease
 from scheduler.clock import Now
 from scheduler.desk import MINUTE_MS, Desk, Missing, Presence
 from scheduler.events import Kind
 from scheduler.lifecycle import AttemptState, Standing, may_follow
 from scheduler.outcome import MOVING, end_attempt, lose
+from scheduler.proofs import due
 from scheduler.records import Attempt, MarketNode
 from scheduler.wire import Assignment, Held, SyncAnswer, SyncRequest, Wish
 
@@ -65,7 +66,7 @@ def answer(desk: Desk, node: int, now: Now) -> SyncAnswer:
         lease_ms=lease.AGENT_LEASE_MS,
         next_sync_ms=desk.poll_ms(node),
         qualify=qualify,
-        prove=not wishes and not qualify and proving.should_ask(desk, row, presence, now),
+        prove=not wishes and not qualify and due.should_ask(desk, row, presence, now),
     )
 
 

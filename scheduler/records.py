@@ -12,7 +12,7 @@ from typing import Literal
 
 from scheduler.figure import Figure as Figure
 from scheduler.lifecycle import AttemptState, JobState, Standing
-from scheduler.proof import Proof
+from scheduler.proofs.rows import Proof
 
 Role = Literal["renter", "supplier", "operator"]
 Stream = Literal["out", "err"]

@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from qualify.proof import bundle as bundles
 from qualify.proof.bundle import MOST_LINKS, Bundle
 from qualify.proof.evidence import NO_ENTRY, Head, content_digest, sign_head
-from scheduler.evidence import plain
-from scheduler.proof import EvidenceEntry
+from scheduler.proofs.evidence import plain
+from scheduler.proofs.rows import EvidenceEntry
 from scheduler.store.reader import LIMIT_MAX
 from server.problems import ProblemError
 from server.runtime import Runtime

@@ -23,10 +23,10 @@ from qualify.proof.worker import run_worker
 from qualify.records import Json
 from scheduler import clock
 from scheduler.control import Control, Refused
-from scheduler.proof import Challenge as Row
-from scheduler.proof import ChallengeState, Outcome
-from scheduler.proof_count import too_few
-from scheduler.proof_outcome import Finding, Judged
+from scheduler.proofs.count import too_few
+from scheduler.proofs.outcome import Finding, Judged
+from scheduler.proofs.rows import Challenge as Row
+from scheduler.proofs.rows import ChallengeState, Outcome
 from scheduler.store.errors import StoreError
 from server import bodies, logs
 from server.problems import ProblemError

@@ -9,9 +9,9 @@ from typing import Any
 from starlette.responses import Response
 
 from scheduler import codec
-from scheduler.claims import LOCALITY, is_proved
 from scheduler.lifecycle import shown
-from scheduler.proof import Challenge
+from scheduler.proofs.claims import LOCALITY, is_proved
+from scheduler.proofs.rows import Challenge
 from scheduler.records import Account, Attempt, Blob, Event, Job, MarketNode, ReportEntry, Result
 
 _OWNERS = ("public_key", "machine", "epoch", "boot_id", "lost_jobs")

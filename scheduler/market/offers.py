@@ -10,12 +10,12 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from scheduler.claims import LOCALITY, is_proved
 from scheduler.lifecycle import shown
 from scheduler.market.columns import Columns, Mask
 from scheduler.market.fields import REPORTED_MS, STALE_AFTER_MS, Fields
 from scheduler.market.paging import CursorError, Place, page
 from scheduler.market.query import Explanation, Query, QueryError, Sorting, parse, parse_sorting
+from scheduler.proofs.claims import LOCALITY, is_proved
 from scheduler.records import Figure, MarketNode
 
 MAX_LIMIT = 500

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from scheduler.claims import LOCALITY, is_proved
 from scheduler.lifecycle import Standing, is_live, shown
 from scheduler.market.fields import AT_MS, HIGH, LOW, PROVED_MS, REPORTED_MS, Fields
 from scheduler.placement.demand import Demand
 from scheduler.placement.leftovers import Leftovers
 from scheduler.placement.table import Live, Snapshot, Table
 from scheduler.placement.trail import Trail
+from scheduler.proofs.claims import LOCALITY, is_proved
 from scheduler.records import Attempt, Figure, Job, MarketNode, Resources
 
 WHOLE_GPU_MILLI = 1000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from scheduler.proof import Challenge, ChallengeState, EvidenceEntry
+from scheduler.proofs.rows import Challenge, ChallengeState, EvidenceEntry
 from scheduler.store import text
 from scheduler.store.statement import Values, update_one
 

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 
 from scheduler.lifecycle import Standing
-from scheduler.proof import Proof
+from scheduler.proofs.rows import Proof
 from scheduler.records import Capacity, Figure, MarketNode
 from scheduler.store import text
 from scheduler.store.statement import Values, update_one

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scheduler.lifecycle import JobState
-from scheduler.proof import Challenge, EvidenceEntry
+from scheduler.proofs.rows import Challenge, EvidenceEntry
 from scheduler.records import Account, Attempt, Blob, Event, Figure, Job, ReportEntry, Result
 from scheduler.store import accounts, attempts, evidence, history, jobs, keep
 from scheduler.store.connection import connect_reader

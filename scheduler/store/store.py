@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from scheduler.book import Change, Counters, Row
-from scheduler.proof import Challenge, EvidenceEntry
+from scheduler.proofs.rows import Challenge, EvidenceEntry
 from scheduler.records import (
     Account,
     Attempt,

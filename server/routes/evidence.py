@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from qualify.proof.evidence import entry_to_json, head_to_json
-from scheduler.evidence import plain
+from scheduler.proofs.evidence import plain
 from server import evidence, views
 from server.deps import TheRuntime
 from server.routes.challenges import ChallengeId

@@ -10,8 +10,8 @@ from fastapi import APIRouter, Request, Response
 from starlette.responses import HTMLResponse
 
 from reports import meanings, units
-from scheduler.claims import LOCALITY
 from scheduler.lifecycle import Standing
+from scheduler.proofs.claims import LOCALITY
 from scheduler.records import MarketNode, ReportEntry
 from server import nodes, views
 from server.deps import Supplier, Viewer

@@ -11,7 +11,7 @@ from scheduler.events import Kind
 def test_every_kind_is_written_by_some_rule() -> None:
     """A kind that nobody writes would be waited for in vain."""
     (folder,) = scheduler.__path__
-    sources = "".join(path.read_text() for path in Path(folder).glob("*.py") if path.name != "events.py")
+    sources = "".join(path.read_text() for path in Path(folder).rglob("*.py") if path.name != "events.py")
 
     assert [kind.name for kind in Kind if f"Kind.{kind.name}" not in sources] == []
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from scheduler.figure import Figure
-from scheduler.proof import Proof
+from scheduler.proofs.rows import Proof
 from scheduler.records import MarketNode
 from server import cli_operator, cli_words
 from server.views import of_node

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from scheduler import wire
-from scheduler.proof import Challenge, ChallengeState
+from scheduler.proofs.rows import Challenge, ChallengeState
 from scheduler.records import Role
 from server.settings import Limits
 from tests.server.served import Agent, Served, ready_agent

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from qualify.proof.verdict import BF16, MEMORY
-from scheduler.claims import claimed, listed
 from scheduler.figure import Figure
 from scheduler.market.offers import search
-from scheduler.proof import Proof
+from scheduler.proofs.claims import claimed, listed
+from scheduler.proofs.rows import Proof
 from scheduler.records import MarketNode
 from tests.scheduler.nodes import GB, HOUR_MS, NOW_MS, gpu_node, market
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from scheduler.book import Book, Counters
 from scheduler.clock import Now
 from scheduler.lifecycle import AttemptState, JobState, Standing
-from scheduler.proof import Aside, Challenge, ChallengeState, Check, EvidenceEntry, Proof
+from scheduler.proofs.rows import Aside, Challenge, ChallengeState, Check, EvidenceEntry, Proof
 from scheduler.records import (
     Account,
     Artifact,

@@ -14,8 +14,8 @@ from scheduler.control import Control, ControlSettings
 from scheduler.desk import ProvingSettings
 from scheduler.market.listing import ReportSummary
 from scheduler.placement.place import Decision
-from scheduler.proof import ChallengeState
-from scheduler.proof_outcome import Finding, Judged
+from scheduler.proofs.outcome import Finding, Judged
+from scheduler.proofs.rows import ChallengeState
 from scheduler.records import Artifact, Blob, Capacity, Figure, JobSpec, NodeFigure, Remark, ReportEntry, SealedSecret
 from scheduler.store.store import Store
 from scheduler.store.writer import Writer

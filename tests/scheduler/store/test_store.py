@@ -11,7 +11,7 @@ import pytest
 
 from scheduler.book import Change, Counters, Row
 from scheduler.lifecycle import AttemptState, JobState, Standing
-from scheduler.proof import ChallengeState
+from scheduler.proofs.rows import ChallengeState
 from scheduler.records import Figure
 from scheduler.store.errors import StaleWriteError
 from scheduler.store.reader import Reader

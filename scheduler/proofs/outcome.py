@@ -9,15 +9,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from scheduler import evidence
-from scheduler.claims import claimed, listed, proved_figures
 from scheduler.clock import Now
 from scheduler.desk import HOUR_MS, MINUTE_MS, Desk
 from scheduler.events import Kind
 from scheduler.figure import Figure
-from scheduler.proof import Challenge, ChallengeState, EvidenceEntry, Outcome, Proof
-from scheduler.proof_bars import ban, bar, lift
-from scheduler.proving import failures, in_flight, next_due
+from scheduler.proofs import evidence
+from scheduler.proofs.bars import ban, bar, lift
+from scheduler.proofs.claims import claimed, listed, proved_figures
+from scheduler.proofs.due import failures, in_flight, next_due
+from scheduler.proofs.rows import Challenge, ChallengeState, EvidenceEntry, Outcome, Proof
 from scheduler.records import MarketNode, NodeFigure
 
 AGAIN = "a second wrong answer; the first was taken for a fault of its hardware"

@@ -7,12 +7,12 @@ import pytest
 from qualify.proof import evidence
 from qualify.proof.verdict import BANDWIDTH, BF16, INT8, MEMORY
 from scheduler.control import Refused
-from scheduler.evidence import plain
 from scheduler.lifecycle import Standing
-from scheduler.proof import NO_ENTRY, ChallengeState, EvidenceEntry
-from scheduler.proof_outcome import Finding, rebuild
+from scheduler.proofs.evidence import plain
+from scheduler.proofs.outcome import Finding, rebuild
+from scheduler.proofs.rows import NO_ENTRY, ChallengeState, EvidenceEntry
 from tests.scheduler.market_floor import summary
-from tests.scheduler.proofs import DAY_MS, GB, TRUE, ProvingFloor, judged
+from tests.scheduler.proofs.floor import DAY_MS, GB, TRUE, ProvingFloor, judged
 
 HOUR_MS, MINUTE_MS = 3_600_000, 60_000
 

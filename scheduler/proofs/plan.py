@@ -7,8 +7,8 @@ from collections.abc import Callable
 from qualify.proof import challenge as protocol
 from qualify.proof import sizing
 from qualify.proof.sizing import Claim, Phase, Scale
-from scheduler.claims import claimed
-from scheduler.proof import Level
+from scheduler.proofs.claims import claimed
+from scheduler.proofs.rows import Level
 from scheduler.records import MarketNode
 
 #: figures of a report by which the memory's bandwidth is expected, the first that it has

@@ -9,11 +9,11 @@ import pytest
 
 from qualify.proof.verdict import BANDWIDTH, BF16, INT8, MEMORY, UNITS
 from qualify.reference import load as load_reference
-from scheduler.claims import Claimed, claimed, is_proved, listed, proved_figures
 from scheduler.figure import Figure
-from scheduler.proof import Outcome, Proof
+from scheduler.proofs.claims import Claimed, claimed, is_proved, listed, proved_figures
+from scheduler.proofs.rows import Outcome, Proof
 from scheduler.records import Capacity, MarketNode
-from tests.scheduler.proofs import CLAIMS, GB, claims
+from tests.scheduler.proofs.floor import CLAIMS, GB, claims
 
 WHOLE = Capacity(gpu_milli=(1000, 1000))
 NODE = MarketNode(id=1, name="n", supplier=1, public_key="", machine="m", device_kind="cuda", capacity=WHOLE)

@@ -15,7 +15,7 @@ from typing import Literal
 from qualify.proof.verdict import BANDWIDTH, BF16, INT8, MEMORY, UNITS
 from qualify.reference import load as load_reference
 from scheduler.figure import Figure
-from scheduler.proof import Outcome, Proof
+from scheduler.proofs.rows import Outcome, Proof
 from scheduler.records import MarketNode
 
 PREFIX = "proved."

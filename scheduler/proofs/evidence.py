@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from qualify.proof import evidence, verdict
 from scheduler.figure import Figure
-from scheduler.proof import EvidenceEntry, Outcome
+from scheduler.proofs.rows import EvidenceEntry, Outcome
 
 
 def link(entry: EvidenceEntry) -> EvidenceEntry:

@@ -12,13 +12,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from scheduler import proof_plan
-from scheduler.claims import Claimed, listed
 from scheduler.clock import Now
 from scheduler.desk import HOUR_MS, MINUTE_MS, Desk, Presence, Refused
 from scheduler.events import Kind
-from scheduler.proof import Challenge, ChallengeState, Check, Level, Proof
-from scheduler.proof_bars import works
+from scheduler.proofs import plan
+from scheduler.proofs.bars import works
+from scheduler.proofs.claims import Claimed, listed
+from scheduler.proofs.rows import Challenge, ChallengeState, Check, Level, Proof
 from scheduler.records import MarketNode
 
 if TYPE_CHECKING:
@@ -75,13 +75,13 @@ def issue(desk: Desk, id_: int, now: Now, draw: Callable[[int], bytes]) -> Chall
     check = node.proof.check
     if check is None or now.unix_ms - check.began_ms > desk.settings.proving.check_ms:
         check = Check(level=_level(node.proof, now) or "full", began_ms=now.unix_ms)
-    phases = proof_plan.phases(node, check.level, desk.settings.proving.scale_of(node.device_kind))
+    phases = plan.phases(node, check.level, desk.settings.proving.scale_of(node.device_kind))
     if not phases:  # it claims nothing that could be proved; its next report may
         desk.book.change(node, proof=replace(node.proof, check=None, light_due_ms=None, full_due_ms=None))
         return None
     if check.phase >= len(phases):  # it claims less than when the check began
         check = Check(level=check.level, began_ms=now.unix_ms)
-    found = proof_plan.challenge(node, check.level, phases[check.phase], now.unix_ms, draw)
+    found = plan.challenge(node, check.level, phases[check.phase], now.unix_ms, draw)
     row = Challenge(
         id=found.id.hex(),
         node=node.id,
@@ -90,7 +90,7 @@ def issue(desk: Desk, id_: int, now: Now, draw: Callable[[int], bytes]) -> Chall
         kind=found.params.kind,
         phase=check.phase,
         phases=len(phases),
-        document=proof_plan.text(found),
+        document=plan.text(found),
         issued_ms=now.unix_ms,
         expires_ms=found.expires_ms,
     )
@@ -131,11 +131,11 @@ def next_due(desk: Desk, node: MarketNode, level: Level, now: Now) -> dict[str, 
     """When the next checks are due, one of `level` being over."""
     settings = desk.settings.proving
     scale = settings.scale_of(node.device_kind)
-    mean_ms = max(settings.light_ms, proof_plan.lasts_ms(node, "light", scale) / settings.light_duty)
+    mean_ms = max(settings.light_ms, plan.lasts_ms(node, "light", scale) / settings.light_duty)
     gap_ms = min(LONGEST_GAP * mean_ms, -math.log(1 - desk.random()) * mean_ms)
     due: dict[str, Any] = {"light_due_ms": now.unix_ms + int(gap_ms)}
     if level == "full":
-        full_ms = max(settings.full_ms, proof_plan.lasts_ms(node, "full", scale) / settings.full_duty)
+        full_ms = max(settings.full_ms, plan.lasts_ms(node, "full", scale) / settings.full_duty)
         jitter = 1 + settings.jitter * (2 * desk.random() - 1)
         due["full_due_ms"] = now.unix_ms + int(full_ms * jitter)
     return due

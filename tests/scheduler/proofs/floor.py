@@ -11,8 +11,8 @@ from qualify.proof.verdict import BANDWIDTH, BF16, INT8, MEMORY, UNITS, Outcome,
 from scheduler.control import ControlSettings
 from scheduler.desk import ProvingSettings
 from scheduler.figure import Figure
-from scheduler.proof import Challenge, ChallengeState, Proof
-from scheduler.proof_outcome import Finding, Judged
+from scheduler.proofs.outcome import Finding, Judged
+from scheduler.proofs.rows import Challenge, ChallengeState, Proof
 from scheduler.records import MarketNode
 from tests.scheduler.market_floor import Floor, summary
 

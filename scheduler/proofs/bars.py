@@ -10,7 +10,7 @@ from scheduler.clock import Now
 from scheduler.desk import Desk
 from scheduler.events import Kind
 from scheduler.lifecycle import Standing
-from scheduler.proof import Aside, Bar, Proof
+from scheduler.proofs.rows import Aside, Bar, Proof
 from scheduler.records import MarketNode
 
 WORKS = (Standing.READY, Standing.DEGRADED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qualify.proof.verdict import INT8, Figure, Verdict
-from scheduler.proof_count import too_few
+from scheduler.proofs.count import too_few
 from scheduler.records import Capacity, MarketNode
 
 

@@ -10,14 +10,14 @@ from dataclasses import replace
 import pytest
 
 from qualify.proof import challenge as protocol
-from scheduler import proof_plan
 from scheduler.control import ControlSettings, Refused
 from scheduler.desk import ProvingSettings
-from scheduler.proof import ChallengeState
-from scheduler.proof_outcome import Finding
-from scheduler.proving import LONGEST_GAP, next_due
+from scheduler.proofs import plan
+from scheduler.proofs.due import LONGEST_GAP, next_due
+from scheduler.proofs.outcome import Finding
+from scheduler.proofs.rows import ChallengeState
 from tests.scheduler.market_floor import Floor
-from tests.scheduler.proofs import DAY_MS, ProvingFloor
+from tests.scheduler.proofs.floor import DAY_MS, ProvingFloor
 
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 
@@ -148,7 +148,7 @@ def test_gaps_between_light_checks_are_exponential() -> None:
     """Their mean is an hour, or more where a check takes long, cut off at four of it; nobody can await a check."""
     floor = ProvingFloor()
     now, settings = floor.now, floor.settings.proving
-    mean_ms = max(HOUR_MS, proof_plan.lasts_ms(floor.row, "light", settings.scale) / settings.light_duty)
+    mean_ms = max(HOUR_MS, plan.lasts_ms(floor.row, "light", settings.scale) / settings.light_duty)
     gaps = []
     for step in range(1000):
         floor.random = (step + 0.5) / 1000
@@ -166,7 +166,7 @@ def test_proofs_take_no_more_than_half_a_percent_of_a_node_s_time(gpus: int) -> 
     floor = ProvingFloor(gpus=gpus)
     floor.report("r2", capacity=replace(floor.row.capacity, gpu_milli=(1000,) * gpus))
     settings = ProvingSettings()
-    took = {level: proof_plan.lasts_ms(floor.row, level, settings.scale) for level in ("light", "full")}
+    took = {level: plan.lasts_ms(floor.row, level, settings.scale) for level in ("light", "full")}
     floor.random = 1 - math.exp(-1)  # the mean of an exponential gap, and above the middle of the jitter
     floor.go_through()
     light_ms = floor.proof.light_due_ms - floor.now.unix_ms  # type: ignore[operator]
