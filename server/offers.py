@@ -9,6 +9,7 @@ from typing import Any
 from scheduler.market.fields import FUNCTIONS, Fields
 from scheduler.market.offers import CursorError, Offer, OfferPage, QueryError, search
 from scheduler.market.query import Explanation, parse
+from scheduler.proofs.claims import PREFIX
 from scheduler.records import Figure
 from server.problems import Fault, ProblemError
 from server.runtime import Runtime
@@ -96,10 +97,18 @@ def _of_offer(offer: Offer) -> dict[str, Any]:
         "capability": dict(offer.capability),
         "figures": _of_figures(offer.figures),
         "age_s": offer.age_s,
-        "proved": offer.is_proved,
+        "proved": _of_proofs(offer),
         "proof_age_s": offer.proof_age_s,
         "locality": offer.locality,
         "ages_s": dict(offer.ages_s),
+    }
+
+
+def _of_proofs(offer: Offer) -> dict[str, Any]:
+    """What is proved, with its age; nothing while that does not hold."""
+    proofs = {key: one for key, one in offer.figures.items() if offer.is_proved and key.startswith(PREFIX)}
+    return {
+        key.removeprefix(PREFIX): {**figure, "age_s": offer.ages_s[key]} for key, figure in _of_figures(proofs).items()
     }
 
 

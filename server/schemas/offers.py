@@ -9,6 +9,14 @@ from pydantic import Field
 from server.schemas.base import View, example
 from server.schemas.nodes import FigureView
 
+_PROVED = {
+    "value": 6.42e14,
+    "low": 6.38e14,
+    "high": 6.44e14,
+    "n": 58,
+    "at_ms": 1_767_228_000_000,
+    "unit": "FLOP/s",
+}
 _OFFER: dict[str, Any] = {
     "node": 3,
     "name": "rack-7",
@@ -43,11 +51,19 @@ _OFFER: dict[str, Any] = {
         }
     },
     "age_s": 3600.0,
-    "proved": True,
+    "proved": {"bf16_flops": {**_PROVED, "age_s": 1200.0}},
     "proof_age_s": 1200.0,
     "locality": "unproven",
     "ages_s": {"matmul.bf16": 3610.5},
 }
+
+
+class ProvedView(FigureView):
+    """A figure that the server checked itself."""
+
+    model_config = View.model_config | example(**_PROVED, age_s=1200.0)
+
+    age_s: float
 
 
 class OfferView(View):
@@ -79,7 +95,10 @@ class OfferView(View):
     capability: dict[str, float]
     figures: dict[str, FigureView]
     age_s: float | None = Field(description="of its newest report")
-    proved: bool = Field(description="its figures proved.… hold, and what it claims is cut to them")
+    proved: dict[str, ProvedView] = Field(
+        description="int8_ops_per_s, bf16_flops, memory_bytes, memory_bandwidth of the whole node, as far as they were "
+        "proved; what it claims is cut to them. Empty: unproved"
+    )
     proof_age_s: float | None = Field(description="since its proofs were last gone through")
     locality: Literal["unproven"] = Field(description="a proof says what was computed how fast, not where")
     ages_s: dict[str, float] = Field(

@@ -86,7 +86,9 @@ def test_a_node_joins_proves_itself_and_its_offer_says_so(tmp_path: Path) -> Non
         until_proved(served, agent.node, said)
         offer = served.ask("GET", "/v1/offers?q=proved and age(proved) < 1h").json()["items"][0]
 
-        assert offer["proved"]
+        proved = offer["proved"]["int8_ops_per_s"]
+        assert proved["low"] <= proved["value"] <= proved["high"]
+        assert 0 <= proved["age_s"] < 3600
         assert offer["locality"] == "unproven"
         assert offer["figures"]["proved.int8_ops_per_s"]["unit"] == "OP/s"
         assert offer["figures"]["proved.memory_bandwidth"]["value"] > 0

@@ -83,7 +83,7 @@ def _never_answers(bout: Bout) -> str:
     bout.line.agent.sync()
     listed = bout.line.offer("")
     assert listed is not None
-    assert listed["proved"] is False
+    assert listed["proved"] == {}
     assert bout.line.offer("proved") is None
     assert bout.line.offer("proved.int8_ops_per_s > 1 OP/s") is None
     return NOT_ASKED
@@ -122,7 +122,7 @@ def _washes(bout: Bout) -> str:
         assert after[gained] == before[gained], gained
     offer = bout.line.offer("")
     assert offer is not None
-    assert offer["proved"] is False
+    assert offer["proved"] == {}
     return NOT_ASKED
 
 
