@@ -210,7 +210,7 @@ class Agent:
             raise
 
     def _pause(self) -> Callable[[], float]:
-        return pauses(self._config.random)
+        return pauses(self._config.random, lambda: bool(self._attempts))
 
     def _gives_in(self, refusal: RefusedError) -> bool:
         """A result that the server does not take would be told for ever; without its files it can end."""

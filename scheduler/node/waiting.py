@@ -7,19 +7,22 @@ from collections.abc import Awaitable, Callable
 
 FIRST_S = 0.25
 LONGEST_S = 20.0
+#: while jobs hang on it: they are frozen until the server is heard again, and it gives them up after one lease
+LONGEST_HOLDING_S = 4.0
 
 
-def pauses(random: Callable[[], float]) -> Callable[[], float]:
+def pauses(random: Callable[[], float], holding: Callable[[], bool] = lambda: False) -> Callable[[], float]:
     """A series of pauses, in seconds: doubled each time, half of it by chance, so that a fleet does not return at once.
 
     Args:
         random: uniform in [0, 1).
+        holding: whether jobs wait for it to end.
     """
     step = 0
 
     def pause() -> float:
         nonlocal step
-        longest = min(LONGEST_S, FIRST_S * float(2**step))
+        longest = min(LONGEST_HOLDING_S if holding() else LONGEST_S, FIRST_S * float(2**step))
         step = min(step + 1, 16)
         return longest * (0.5 + 0.5 * random())
 

@@ -214,6 +214,16 @@ def test_pauses_double_and_half_of_each_is_chance() -> None:
     assert [longest() for _ in range(9)][-3:] == [16.0, 20.0, 20.0]
 
 
+def test_jobs_that_wait_are_not_kept_waiting_long() -> None:
+    """At most 4 s, a quarter of the lease that a server grants when it has begun anew."""
+    held = [True]
+    pause = pauses(lambda: 1.0, lambda: held[0])
+
+    assert [pause() for _ in range(7)] == [0.25, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0]
+    held[0] = False
+    assert pause() == 20.0
+
+
 def test_nothing_is_trusted_over_http_and_a_file_is_read_for_https(tmp_path: Path) -> None:
     """A mistake is one sentence."""
     assert trusted("http://market:8700", None) is False
