@@ -23,6 +23,7 @@ from scheduler.records import MarketNode, NodeFigure
 AGAIN = "a second wrong answer; the first was taken for a fault of its hardware"
 #: after a challenge's own time, for what has been answered; later nobody judges it any more
 JUDGED_WITHIN_MS = HOUR_MS
+GIVEN_WORK = "it was given work"
 _TRUE = ("pass", "below_floor")
 
 
@@ -74,14 +75,17 @@ def settle(desk: Desk, challenge: str, node: int, finding: Finding, now: Now) ->
 
 
 def tick(desk: Desk, now: Now) -> None:
-    """End challenges that are out of time or that an earlier server led, and bars that are over."""
+    """End challenges that are out of time, put off by work, or led by an earlier server; and bars that are over."""
     for id_ in desk.orphans:
         if (left := desk.book.challenges.get(id_)) is not None:
             why = "the server started anew while it ran"
             settle(desk, id_, left.node, Finding(outcome="could_not_run", why=why), now)
     desk.orphans = ()
-    for late in [one for one in desk.book.challenges.values() if one.expires_ms <= now.unix_ms]:
-        _expire(desk, late, now)
+    for one in list(desk.book.challenges.values()):
+        if one.expires_ms <= now.unix_ms:
+            _expire(desk, one, now)
+        elif one.state < ChallengeState.ASKED and _was_given_work(desk, one):
+            _drop(desk, desk.book.nodes[one.node], one, GIVEN_WORK, now)
     for node in list(desk.book.nodes.values()):
         until_ms = node.proof.barred_until_ms
         if until_ms is not None and until_ms <= now.unix_ms:
@@ -196,9 +200,8 @@ def _expire(desk: Desk, challenge: Challenge, now: Now) -> None:
         if now.unix_ms >= challenge.expires_ms + JUDGED_WITHIN_MS:
             settle(desk, challenge.id, node.id, Finding(outcome="could_not_run", why="no verdict came of it"), now)
         return
-    given = desk.presence(node.id).given_ms >= challenge.issued_ms or bool(desk.book.tokens_of_node.get(node.id))
     if challenge.state is not ChallengeState.ASKED:
-        why = "it was given work" if given else ""
+        why = GIVEN_WORK if _was_given_work(desk, challenge) else ""
         if not node.online or node.epoch != challenge.node_epoch:
             why = "its node went away"
         if why:
@@ -207,6 +210,12 @@ def _expire(desk: Desk, challenge: Challenge, now: Now) -> None:
     why = "the rows that were drawn were not opened in time" if challenge.state is ChallengeState.ASKED else ""
     why = why or "it was taken up and not answered in time"
     settle(desk, challenge.id, node.id, Finding(outcome="unreachable", why=why), now)
+
+
+def _was_given_work(desk: Desk, challenge: Challenge) -> bool:
+    """Whether its node was given work since it was issued, which ends what the node does for it."""
+    node = challenge.node
+    return desk.presence(node).given_ms >= challenge.issued_ms or bool(desk.book.tokens_of_node.get(node))
 
 
 def _drop(desk: Desk, node: MarketNode, challenge: Challenge, why: str, now: Now) -> None:

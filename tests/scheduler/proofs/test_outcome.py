@@ -207,6 +207,21 @@ def test_silence_has_an_excuse_unless_the_rows_are_known(excuse: str, asked: boo
     assert floor.proof.misses == (0 if harmless else 1)
 
 
+def test_work_ends_a_challenge_at_once_and_another_follows_in_a_minute() -> None:
+    """Nobody waits for what the node has dropped."""
+    floor = ProvingFloor()
+    challenge = floor.issued()
+    floor.advance(challenge, ChallengeState.USED)
+    floor.says(floor.submit(), "exited", 0)
+    floor.control.tick(floor.now)
+
+    assert (floor.proof.challenge, floor.proof.why) == (None, "it was given work")
+    assert floor.issue() is None
+    floor.clock.forward(MINUTE_MS)
+    floor.sync(floor.id)
+    assert floor.issue() is not None
+
+
 def test_an_answer_that_waits_for_its_verdict_is_not_silence() -> None:
     """The server may have much to judge; what it never gets to is its own fault."""
     floor = ProvingFloor()
