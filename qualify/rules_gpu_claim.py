@@ -88,7 +88,7 @@ def capability_mismatch(evidence: Evidence, gpu: Gpu) -> Hit | None:
 
 
 def l2_knee(evidence: Evidence, gpu: Gpu) -> Hit | None:
-    """The latency steps up at another size than that of its cache."""
+    """Reading the same memory again slows at another size than that of its cache."""
     knees = _told(evidence, "l2_knee_bytes")
     part, knee = part_of(evidence, gpu), statistics.median(knees) if knees else None
     if part is None or knee is None or gpu.mig or KNEE_LEAST <= knee / part.l2_bytes <= KNEE_MOST:
@@ -223,7 +223,7 @@ RULES = (
     Rule(
         code="GPU_CLAIM_MISMATCH_L2",
         severity="failure",
-        fires="the latency of a GPU's memory steps up at another size than that of its kind's cache",
+        fires="reading the same memory of a GPU again slows at another size than that of its kind's cache",
         limit=f"between {KNEE_LEAST:g} and {KNEE_MOST:g} of the cache in reference.toml",
         remedy=_CLAIM,
         find=each(l2_knee),
