@@ -41,6 +41,8 @@ def figure(key: str, value: float, **context: Any) -> wire.Measured:
 
 
 def _die(number: signal.Signals) -> NoReturn:
+    if number not in (signal.SIGKILL, signal.SIGSTOP):
+        signal.signal(number, signal.SIG_DFL)  # a shell's background job ignores some, and so do its children
     os.kill(os.getpid(), number)
     time.sleep(60)
     raise SystemExit(99)
