@@ -18,7 +18,7 @@ from qualify.proof import messages, strict, transcript, verdict
 from qualify.proof.challenge import Challenge
 from qualify.proof.referee import ExpiredError, Now, Referee
 from qualify.proof.strict import ProtocolError
-from qualify.proof.verdict import Verdict
+from qualify.proof.verdict import Outcome, Verdict
 from qualify.proof.worker import run_worker
 from qualify.records import Json
 from scheduler import clock
@@ -26,7 +26,7 @@ from scheduler.control import Control, Refused
 from scheduler.proofs.count import too_few
 from scheduler.proofs.outcome import Finding, Judged
 from scheduler.proofs.rows import Challenge as Row
-from scheduler.proofs.rows import ChallengeState, Outcome
+from scheduler.proofs.rows import ChallengeState
 from scheduler.store.errors import StoreError
 from server import bodies, logs
 from server.problems import ProblemError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 from qualify.proof import strict
 from qualify.records import Json
@@ -18,15 +18,7 @@ Outcome = Literal[
     "unreachable",  # no answer
     "could_not_run",  # ours: nothing is known
 ]
-OUTCOMES: tuple[Outcome, ...] = (
-    "pass",
-    "below_floor",
-    "cheat_proven",
-    "hardware_corruption",
-    "protocol_error",
-    "unreachable",
-    "could_not_run",
-)
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 #: of the rules by which verdicts are reached; raised whenever the same transcript may come out differently
 VERIFIER = "rsc-1/1"
 

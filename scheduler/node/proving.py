@@ -1,7 +1,7 @@
 """Proves what this node can do when the server asks: a child of the lowest priority answers one challenge.
 
 The child knows nothing of the server, and the agent nothing of the chain: it carries lines one way and requests the
-other. Cancelled for work, the child is gone at once; the challenge then expires, which does no harm.
+other. Cancelled for work, the child is gone at once; the server ends the challenge then, which does no harm.
 """
 
 from __future__ import annotations

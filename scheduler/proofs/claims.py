@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
-from qualify.proof.verdict import BANDWIDTH, BF16, INT8, MEMORY, UNITS
+from qualify.proof.verdict import BANDWIDTH, BF16, INT8, MEMORY, UNITS, Outcome
 from qualify.reference import load as load_reference
 from scheduler.figure import Figure
-from scheduler.proofs.rows import Outcome, Proof
+from scheduler.proofs.rows import Proof
 from scheduler.records import MarketNode
 
 PREFIX = "proved."

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from qualify.proof import evidence, verdict
+from qualify.proof.verdict import Outcome
 from scheduler.figure import Figure
-from scheduler.proofs.rows import EvidenceEntry, Outcome
+from scheduler.proofs.rows import EvidenceEntry
 
 
 def link(entry: EvidenceEntry) -> EvidenceEntry:

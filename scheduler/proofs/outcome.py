@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from qualify.proof.verdict import Outcome
 from scheduler.clock import Now
 from scheduler.desk import HOUR_MS, MINUTE_MS, Desk
 from scheduler.events import Kind
@@ -17,7 +18,7 @@ from scheduler.proofs import evidence
 from scheduler.proofs.bars import ban, bar, lift
 from scheduler.proofs.claims import claimed, listed, proved_figures
 from scheduler.proofs.due import failures, in_flight, next_due
-from scheduler.proofs.rows import Challenge, ChallengeState, EvidenceEntry, Outcome, Proof
+from scheduler.proofs.rows import Challenge, ChallengeState, EvidenceEntry, Proof
 from scheduler.records import MarketNode, NodeFigure
 
 AGAIN = "a second wrong answer; the first was taken for a fault of its hardware"

@@ -11,19 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from qualify.proof.verdict import Outcome
 from scheduler.figure import Figure
 
 Level = Literal["light", "full"]
 Kind = Literal["compute", "memory"]
-Outcome = Literal[
-    "pass",
-    "below_floor",  #: true, and less than was claimed
-    "cheat_proven",  #: answers that no honest machine gives
-    "hardware_corruption",  #: a single wrong answer among many right ones
-    "protocol_error",
-    "unreachable",  #: taken up and never answered
-    "could_not_run",  #: nobody's fault but the server's
-]
 #: why a node gets no work: silent too often, a fault of its hardware, fewer devices than it says, a proven lie
 Bar = Literal["", "bench", "corruption", "count", "cheat"]
 #: `prev_sha256` of the first entry

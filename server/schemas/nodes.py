@@ -6,19 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from qualify.proof.verdict import Outcome
 from server.schemas.base import Document, Name, PriceUh, Region, View, example
 
 ExecutorName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
 StandingName = Literal["new", "qualifying", "ready", "degraded", "quarantined", "retired"]
-OutcomeName = Literal[
-    "pass",
-    "below_floor",
-    "cheat_proven",
-    "hardware_corruption",
-    "protocol_error",
-    "unreachable",
-    "could_not_run",
-]
 _FIGURE: dict[str, Any] = {
     "value": 3.11e12,
     "low": 3.09e12,
@@ -138,7 +130,7 @@ class ProofView(View):
 
     proved: bool
     proved_ms: int | None = Field(description="when a check was last gone through, all its answers true")
-    outcome: OutcomeName | None = Field(description="of the newest challenge")
+    outcome: Outcome | None = Field(description="of the newest challenge")
     why: str
     bar: Literal["bench", "corruption", "count", "cheat"] | None = Field(description="why it gets no work")
     barred_until_ms: int | None

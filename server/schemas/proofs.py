@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from qualify.proof.verdict import Outcome
 from server.schemas.base import View, example
-from server.schemas.nodes import OutcomeName
 
 _CHALLENGE = "5f" * 16
 _ENTRY: dict[str, Any] = {
@@ -68,7 +68,7 @@ class ChallengeView(View):
     state: Literal["issued", "used", "asked", "answered", "done"]
     issued_ms: int
     expires_ms: int
-    outcome: OutcomeName | None
+    outcome: Outcome | None
     why: str
     entry: int | None = Field(description="of its evidence")
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from qualify.proof.verdict import BANDWIDTH, BF16, INT8, MEMORY, UNITS
+from qualify.proof.verdict import BANDWIDTH, BF16, INT8, MEMORY, UNITS, Outcome
 from qualify.reference import load as load_reference
 from scheduler.figure import Figure
 from scheduler.proofs.claims import Claimed, claimed, is_proved, listed, proved_figures
-from scheduler.proofs.rows import Outcome, Proof
+from scheduler.proofs.rows import Proof
 from scheduler.records import Capacity, MarketNode
 from tests.scheduler.proofs.floor import CLAIMS, GB, claims
 
