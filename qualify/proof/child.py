@@ -1,7 +1,7 @@
 """The prover as a process: one JSON object a line on stdin, one on stdout, until the input ends.
 
     {"challenge": {…}, "device_kind": "cpu"}  ->  {"ready": true}
-    {"salt": "…"}                              ->  {"epoch": 0, "roots": {"0": ["…"]}}
+    {"epoch": 0, "salt": "…"}                  ->  {"epoch": 0, "roots": {"0": ["…"]}}
     {"open": {"0": [[segment, unit, commit]]}} ->  {"openings": {"0": [{…}]}}
 
 Another challenge may follow, which gives back what the one before held.
@@ -24,7 +24,6 @@ from kernels.spec import DeviceKind, UnsupportedError
 from qualify.proof import challenge as challenges
 from qualify.proof import messages, strict
 from qualify.proof.challenge import Challenge
-from qualify.proof.messages import SALT_BYTES
 from qualify.proof.prover import Prover
 from qualify.proof.strict import ProtocolError
 from qualify.records import Json
@@ -58,12 +57,10 @@ class Session:
             return self._begin(strict.members(data, ("challenge", "device_kind"), "line"))
         if self.prover is None or self.challenge is None:
             raise ProtocolError("a challenge comes first")
-        if "salt" in data:
-            salt = strict.hexed(strict.members(data, ("salt",), "line")["salt"], SALT_BYTES, "salt")
-            return messages.epoch_to_json(self.prover.epoch(salt))
-        asked = strict.members(data, ("open",), "line")["open"]
-        places = messages.places_from_json(asked, self.challenge, self.challenge.most_segments, "open")
-        return messages.openings_to_json(self.prover.openings(places))
+        said = messages.answer_from_json(data, self.challenge)
+        if isinstance(said, messages.NextEpoch):
+            return messages.epoch_to_json(self.prover.epoch(said.salt))
+        return messages.openings_to_json(self.prover.openings(said.asked))
 
     def close(self) -> None:
         """Give the devices back."""

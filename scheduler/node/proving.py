@@ -81,11 +81,11 @@ async def _answer(
     await _say(child, line, words)
     wanted = await remote.call("POST", f"{place}/ready", document={})
     while isinstance(wanted, dict) and "salt" in wanted:
-        ran = await _say(child, {"salt": wanted["salt"]}, words)
+        ran = await _say(child, wanted, words)
         wanted = await remote.call("POST", f"{place}/epochs", document=ran)
     if not isinstance(wanted, dict) or "open" not in wanted:
         raise ProvingError("the server's answer is neither a salt nor what is to be opened")
-    return place, await _say(child, {"open": wanted["open"]}, words)
+    return place, await _say(child, wanted, words)
 
 
 async def _say(child: asyncio.subprocess.Process, line: Json, words: IO[bytes]) -> dict[str, Json]:

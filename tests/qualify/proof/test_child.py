@@ -66,7 +66,7 @@ def test_a_whole_challenge_runs_through_a_real_process() -> None:
         ready = ask({"challenge": {**challenges.to_json(challenge), "epoch_s": 0.01}, "device_kind": "cpu"})
         answer: messages.EpochAnswer = referee.ready(Now(next(clock), 0))
         while isinstance(answer, messages.NextEpoch):
-            ran = messages.epoch_from_json(ask({"salt": answer.salt.hex()}), challenge)
+            ran = messages.epoch_from_json(ask(messages.answer_to_json(answer)), challenge)
             answer = referee.epoch(ran, Now(next(clock), 0))
         opened = messages.openings_from_json(ask(messages.answer_to_json(answer)), challenge)
         child.stdin.close()
@@ -79,7 +79,7 @@ def test_a_whole_challenge_runs_through_a_real_process() -> None:
 
 def test_epochs_are_numbered_as_they_come() -> None:
     """With a segment each, as a second has passed whenever the clock is looked at."""
-    code, answers = said(begin(), {"salt": SALT}, {"salt": SALT})
+    code, answers = said(begin(), {"epoch": 0, "salt": SALT}, {"epoch": 1, "salt": SALT})
 
     assert (code, answers[0]) == (0, {"ready": True})
     assert [(answer["epoch"], len(answer["roots"]["0"])) for answer in answers[1:]] == [(0, 1), (1, 1)]
@@ -87,7 +87,7 @@ def test_epochs_are_numbered_as_they_come() -> None:
 
 def test_another_challenge_begins_anew() -> None:
     """One process serves a whole check: loading what computes takes longer than many a challenge."""
-    code, answers = said(begin(), {"salt": SALT}, begin(), {"salt": SALT})
+    code, answers = said(begin(), {"epoch": 0, "salt": SALT}, begin(), {"epoch": 0, "salt": SALT})
 
     assert (code, answers[0], answers[2]) == (0, {"ready": True}, {"ready": True})
     assert answers[1] == answers[3]
@@ -97,8 +97,8 @@ def test_another_challenge_begins_anew() -> None:
     ("lines", "error"),
     [
         ([b"nonsense"], "not JSON"),
-        ([{"salt": SALT}], "a challenge comes first"),
-        ([begin(), {"salt": "00"}], "64 lower-case hex digits"),
+        ([{"epoch": 0, "salt": SALT}], "a challenge comes first"),
+        ([begin(), {"epoch": 0, "salt": "00"}], "64 lower-case hex digits"),
         ([begin(), {"open": {"0": []}}], "expected 16 entries"),
         ([begin(), {"open": {"0": [[3, 0, 0]] * 16}}], "(3, 0, 0)"),
         ([begin(devices=[])], "1 to 64 entries"),

@@ -72,6 +72,7 @@ def test_who_is_asked_again_too_early_asks_again_itself(tmp_path: Path) -> None:
         server.refuse = late
         async with agent(tmp_path, server, prove=child(HONEST)):
             await server.until(lambda: [what for what, _ in server.answers].count("openings") == 2)
+        assert last.is_set()
 
     run(story)
 
