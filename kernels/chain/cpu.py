@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from kernels.chain import derive, merkle
 from kernels.chain.derive import Order, States
-from kernels.chain.engine import Opening
+from kernels.chain.engine import DeviceEngine, Engine, Opening
 from kernels.chain.params import Params
 from kernels.chain.products import PLAIN_OPS, Mixer
 from kernels.chain.record import CHECKPOINTS, Record
@@ -20,63 +20,54 @@ from kernels.cpu import topology
 STATES_BYTES = 1 << 28  #: of the states that are kept
 
 
-class CpuEngine:
-    """Implements kernels.chain.engine.Engine."""
+def open_cpu(*, threads: int | None = None) -> Engine:
+    """The engine of the CPU, by so many threads; None = all that this process may run on."""
+    return DeviceEngine(_Cpu(threads or topology.read().useful_threads))
 
-    def __init__(self, *, threads: int | None = None) -> None:
-        self._threads = threads or topology.read().useful_threads
-        self._run: _Run | None = None
 
-    def prepare(self, params: Params, *, seed: bytes, challenge: bytes, device: int) -> None:
-        self.close()
-        params.check()
+class _Cpu:
+    """Implements kernels.chain.engine.Device."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._mixer: Mixer | None = None
+
+    def enter(self) -> None:
+        """Every thread can use it."""
+
+    def begin(self, params: Params, *, seed: bytes, challenge: bytes, device: int) -> _Run:
         kept = max(2, min(CHECKPOINTS, STATES_BYTES // (params.units * params.state_bytes)))
         record = Record[States](params, seed=seed, challenge=challenge, device=device, checkpoints=kept)
-        self._run = _Run(record, seed, self._threads)
+        plain = params.ops_per_segment < PLAIN_OPS * params.rounds
+        self._mixer = Mixer(self._threads, bf16=params.arithmetic == "bf16", plain=plain)
+        return _Run(record, seed, self._mixer)
 
-    def advance(self, salt: bytes) -> bytes:
-        return self._prepared().advance(salt)
-
-    @property
-    def segments(self) -> int:
-        return self._run.record.segments if self._run else 0
-
-    def open(self, segment: int, unit: int, commit: int) -> Opening:
-        return self.open_many([(segment, unit, commit)])[0]
-
-    def open_many(self, asked: Sequence[tuple[int, int, int]]) -> list[Opening]:
-        run = self._prepared()
-        return run.record.open(asked, run)
-
-    def close(self) -> None:
-        if self._run:
-            self._run.close()
-        self._run = None
-
-    def _prepared(self) -> _Run:
-        if self._run is None:
-            raise ValueError("the engine was not prepared")
-        return self._run
+    def free(self) -> None:
+        """Send the threads home."""
+        if self._mixer:
+            self._mixer.close()
 
 
 class _Run:
-    """One chain; implements kernels.chain.record.Replayer."""
+    """Implements kernels.chain.engine.Run, and kernels.chain.record.Replayer."""
 
-    def __init__(self, record: Record[States], seed: bytes, threads: int) -> None:
+    def __init__(self, record: Record[States], seed: bytes, mixer: Mixer) -> None:
         params = record.params
-        self.record = record
+        self._record = record
         self._params, self._seed = params, seed
-        plain = params.ops_per_segment < PLAIN_OPS * params.rounds
-        self._mixer = Mixer(threads, bf16=params.arithmetic == "bf16", plain=plain)
-        self._steps = (Compute if params.kind == "compute" else Memory)(params, seed, self._mixer)
+        self._steps = (Compute if params.kind == "compute" else Memory)(params, seed, mixer)
         self._states = derive.first_states(params, seed, range(params.units))
         self._messages = np.zeros((params.units, params.commits, 64 + params.state_bytes), dtype=np.uint8)
         self._messages[:, :, :32] = np.frombuffer(record.leaf_context, dtype=np.uint8)
         self._messages[:, :, 40:44] = _little(np.arange(params.units))[:, np.newaxis]
         self._messages[:, :, 44:48] = _little(np.arange(params.commits))
 
+    @property
+    def segments(self) -> int:
+        return self._record.segments
+
     def advance(self, salt: bytes) -> bytes:
-        params, record = self._params, self.record
+        params, record = self._params, self._record
         order = record.begin(salt)
         if record.wants_state:
             record.keep(self._states)
@@ -88,9 +79,8 @@ class _Run:
         tree = merkle.tree(merkle.leaves(self._messages.reshape(params.leaves, -1)), record.node_context)
         return record.end(tree[record.kept_level], merkle.root(tree))
 
-    def close(self) -> None:
-        """Send the threads home."""
-        self._mixer.close()
+    def open(self, asked: Sequence[tuple[int, int, int]]) -> list[Opening]:
+        return self._record.open(asked, self)
 
     def part(self, kept: States | None, units: range) -> States:
         if kept is None:

@@ -16,7 +16,7 @@ import numpy as np
 from kernels.chain import arithmetic, derive
 from kernels.chain.arithmetic import compute_tile
 from kernels.chain.derive import Order
-from kernels.chain.engine import Opening
+from kernels.chain.engine import DeviceEngine, Engine, Opening
 from kernels.chain.launches import Launches, levels_from, padded, raw_states
 from kernels.chain.params import Params
 from kernels.chain.products import extremes
@@ -60,7 +60,7 @@ class Products:
     bf16: Multiply = multiply_bf16
 
 
-def open_cuda(index: int) -> CudaEngine:
+def open_cuda(index: int) -> Engine:
     """The engine of a GPU.
 
     Raises:
@@ -77,26 +77,33 @@ def open_cuda(index: int) -> CudaEngine:
     import torch
 
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
-    return CudaEngine(open_gpu(index), where, enter=lambda: torch.cuda.set_device(index))
+    return engine_of(open_gpu(index), where, enter=lambda: torch.cuda.set_device(index))
 
 
-class CudaEngine:
-    """Implements kernels.chain.engine.Engine."""
+def engine_of(
+    gpu: Gpu, where: str, *, products: Products | None = None, enter: Callable[[], object] = lambda: None
+) -> Engine:
+    """The engine of an open GPU.
 
-    def __init__(
-        self, gpu: Gpu, where: str, *, products: Products | None = None, enter: Callable[[], object] = lambda: None
-    ) -> None:
-        """`where`: torch's name of the device; `enter` makes it current, as threads have one each."""
-        self._gpu, self._where, self._enter = gpu, where, enter
-        self._products = products or Products()
-        self._run: _Run | None = None
+    Args:
+        where: torch's name of it.
+        enter: makes it current, as threads have one each.
+    """
+    return DeviceEngine(_Gpu(gpu, where, products or Products(), enter))
 
-    def prepare(self, params: Params, *, seed: bytes, challenge: bytes, device: int) -> None:
+
+class _Gpu:
+    """Implements kernels.chain.engine.Device."""
+
+    def __init__(self, gpu: Gpu, where: str, products: Products, enter: Callable[[], object]) -> None:
+        self._gpu, self._where, self._products, self._enter = gpu, where, products, enter
+
+    def enter(self) -> None:
+        self._enter()
+
+    def begin(self, params: Params, *, seed: bytes, challenge: bytes, device: int) -> _Run:
         import torch
 
-        self.close()
-        self._enter()
-        params.check()
         launches = Launches(self._gpu, self._where)
         room_bytes = self._gpu.free_bytes() - params.pool_bytes * params.item_bytes
         kept = int(room_bytes * KEPT_PART) // (params.units * params.state_bytes)
@@ -105,45 +112,22 @@ class CudaEngine:
         )
         try:
             chain = (_Compute if params.kind == "compute" else _Memory)(params, seed, launches, self._products)
-            self._run = _Run(record, chain, launches)
+            return _Run(record, chain, launches)
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise UnsupportedError(f"no room on the GPU for {params.pool_bytes} bytes of tiles: {error}") from error
 
-    def advance(self, salt: bytes) -> bytes:
-        self._enter()
-        return self._prepared().advance(salt)
+    def free(self) -> None:
+        import torch
 
-    @property
-    def segments(self) -> int:
-        return self._run.record.segments if self._run else 0
-
-    def open(self, segment: int, unit: int, commit: int) -> Opening:
-        return self.open_many([(segment, unit, commit)])[0]
-
-    def open_many(self, asked: Sequence[tuple[int, int, int]]) -> list[Opening]:
-        self._enter()
-        run = self._prepared()
-        return run.record.open(asked, run.chain)
-
-    def close(self) -> None:
-        if self._run:
-            import torch
-
-            self._run = None
-            torch.cuda.empty_cache()  # or what the next chain may keep would be reckoned without what this one held
-
-    def _prepared(self) -> _Run:
-        if self._run is None:
-            raise ValueError("the engine was not prepared")
-        return self._run
+        torch.cuda.empty_cache()  # or what the next chain may keep would be reckoned without what this one held
 
 
 class _Run:
-    """One chain from its first segment on."""
+    """Implements kernels.chain.engine.Run."""
 
     def __init__(self, record: Record[torch.Tensor], chain: _Compute | _Memory, launches: Launches) -> None:
         params = record.params
-        self.record, self.chain = record, chain
+        self._record, self._chain = record, chain
         self._launches, self._params = launches, params
         self._contexts = launches.upload(record.leaf_context), launches.upload(record.node_context)
         self._digests = launches.empty(2 * params.leaves, 32)
@@ -152,13 +136,20 @@ class _Run:
         launches.synchronize()
         chain.rewind()
 
+    @property
+    def segments(self) -> int:
+        return self._record.segments
+
     def advance(self, salt: bytes) -> bytes:
-        record = self.record
+        record = self._record
         order = record.begin(salt)
         if record.wants_state:
-            record.keep(self.chain.states.clone())
-        self._hash(self.chain.segment(order), record.segments)
+            record.keep(self._chain.states.clone())
+        self._hash(self._chain.segment(order), record.segments)
         return record.end(*levels_from(self._params, self._digests, record.kept_level))
+
+    def open(self, asked: Sequence[tuple[int, int, int]]) -> list[Opening]:
+        return self._record.open(asked, self._chain)
 
     def _hash(self, committed: torch.Tensor, segment: int) -> None:
         self._launches.tree(self._params, self._contexts, committed, segment, self._digests)

@@ -61,6 +61,77 @@ class Engine(Protocol):
         ...
 
 
+class Run(Protocol):
+    """One chain on a device, from its first segment on."""
+
+    @property
+    def segments(self) -> int:
+        """That have ended."""
+        ...
+
+    def advance(self, salt: bytes) -> bytes:
+        """Run the next segment; its root."""
+        ...
+
+    def open(self, asked: Sequence[tuple[int, int, int]]) -> list[Opening]:
+        """Lay these (segment, unit, commit) open."""
+        ...
+
+
+class Device(Protocol):
+    """Where chains run; one at a time."""
+
+    def enter(self) -> None:
+        """Make it the one that this thread drives; before every use of it."""
+        ...
+
+    def begin(self, params: Params, *, seed: bytes, challenge: bytes, device: int) -> Run:
+        """All that a run needs, made and warm; raises as `Engine.prepare` does."""
+        ...
+
+    def free(self) -> None:
+        """Give back what the run held that began last; nobody refers to it any more."""
+        ...
+
+
+class DeviceEngine:
+    """Implements Engine on any device."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._run: Run | None = None
+
+    def prepare(self, params: Params, *, seed: bytes, challenge: bytes, device: int) -> None:
+        self.close()
+        self._device.enter()
+        params.check()
+        self._run = self._device.begin(params, seed=seed, challenge=challenge, device=device)
+
+    def advance(self, salt: bytes) -> bytes:
+        return self._entered().advance(salt)
+
+    @property
+    def segments(self) -> int:
+        return self._run.segments if self._run else 0
+
+    def open(self, segment: int, unit: int, commit: int) -> Opening:
+        return self.open_many([(segment, unit, commit)])[0]
+
+    def open_many(self, asked: Sequence[tuple[int, int, int]]) -> list[Opening]:
+        return self._entered().open(asked)
+
+    def close(self) -> None:
+        if self._run:
+            self._run = None
+            self._device.free()
+
+    def _entered(self) -> Run:
+        if self._run is None:
+            raise ValueError("the engine was not prepared")
+        self._device.enter()
+        return self._run
+
+
 def open_engine(kind: DeviceKind, index: int = 0, *, threads: int | None = None) -> Engine:
     """The engine for a device.
 
@@ -75,6 +146,6 @@ def open_engine(kind: DeviceKind, index: int = 0, *, threads: int | None = None)
         from kernels.chain.cuda import open_cuda
 
         return open_cuda(index)
-    from kernels.chain.cpu import CpuEngine
+    from kernels.chain.cpu import open_cpu
 
-    return CpuEngine(threads=threads)
+    return open_cpu(threads=threads)

@@ -13,7 +13,7 @@ import pytest
 
 from kernels.chain import derive, merkle
 from kernels.chain.arithmetic import mix32
-from kernels.chain.cuda import CudaEngine, Products
+from kernels.chain.cuda import Products, engine_of
 from kernels.chain.engine import open_engine
 from kernels.chain.launches import Launches
 from kernels.chain.params import Params
@@ -151,7 +151,7 @@ def saturating(left: torch.Tensor, right: torch.Tensor, into: torch.Tensor) -> N
 @pytest.mark.parametrize("name", CHAINS)
 def test_a_device_that_is_not_exact_is_refused(name: str) -> None:
     """Before a chain is begun: with one lost bit no opening of it would ever be accepted."""
-    engine = CudaEngine(EmulatedGpu(), "cpu", products=Products(int8=saturating, bf16=rounding))
+    engine = engine_of(EmulatedGpu(), "cpu", products=Products(int8=saturating, bf16=rounding))
 
     with pytest.raises(UnsupportedError, match="not exact"):
         prepare(engine, CHAINS[name])
@@ -166,7 +166,7 @@ def test_a_pool_that_does_not_fit_is_refused() -> None:
     def full(left: torch.Tensor, right: torch.Tensor, into: torch.Tensor) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    engine = CudaEngine(EmulatedGpu(), "cpu", products=Products(int8=full, bf16=exactly))
+    engine = engine_of(EmulatedGpu(), "cpu", products=Products(int8=full, bf16=exactly))
 
     with pytest.raises(UnsupportedError, match="no room on the GPU for 28672 bytes"):
         prepare(engine, CHAINS["memory"])
@@ -175,7 +175,7 @@ def test_a_pool_that_does_not_fit_is_refused() -> None:
 def test_every_call_makes_its_gpu_current() -> None:
     """Which one is current is a thread's own affair, and devices are driven by threads of their own."""
     entered: list[int] = []
-    engine = CudaEngine(
+    engine = engine_of(
         EmulatedGpu(),
         "cpu",
         products=Products(int8=exactly, bf16=exactly),

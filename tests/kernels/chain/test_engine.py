@@ -11,7 +11,7 @@ import pytest
 
 from kernels.chain import derive, merkle
 from kernels.chain.arithmetic import replay
-from kernels.chain.cuda import CudaEngine, Products
+from kernels.chain.cuda import Products, engine_of
 from kernels.chain.engine import Engine, Opening, open_engine
 from kernels.chain.params import Params
 from kernels.chain.tiles import Tiles
@@ -30,7 +30,7 @@ def exactly(left: torch.Tensor, right: torch.Tensor, into: torch.Tensor) -> None
 
 def emulated() -> Engine:
     """The CUDA engine; its kernels run as C++, torch's tensors are those of a CPU."""
-    return CudaEngine(EmulatedGpu(), "cpu", products=Products(int8=exactly, bf16=exactly))
+    return engine_of(EmulatedGpu(), "cpu", products=Products(int8=exactly, bf16=exactly))
 
 
 @pytest.fixture(params=["numpy", "compiled", "emulated cuda"])

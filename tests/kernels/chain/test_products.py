@@ -13,7 +13,7 @@ import pytest
 
 from kernels.chain import products, rounds
 from kernels.chain.arithmetic import ROW_STEP, product, quantise
-from kernels.chain.cpu import CpuEngine
+from kernels.chain.cpu import open_cpu
 from kernels.chain.derive import States, Tile
 from kernels.chain.params import Params
 from kernels.chain.products import FloatProduct, IntProduct, Mixer, Product, extremes, quickest
@@ -64,7 +64,7 @@ def test_numpy_alone_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("kernels.chain.jit", raising=False)
     without(monkeypatch, "torch", "kernels.chain.jit")
     for name, params in CHAINS.items():
-        engine = CpuEngine(threads=1)
+        engine = open_cpu(threads=1)
         prepare(engine, params)
         assert tuple(engine.advance(salt).hex() for salt in SALTS[:3]) == ROOTS[name]
         engine.close()
@@ -132,7 +132,7 @@ def test_a_product_that_saturates_is_not_taken(monkeypatch: pytest.MonkeyPatch, 
 def test_a_pool_is_made_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seven tiles, two at a time: the golden roots."""
     monkeypatch.setattr(rounds, "MADE_BYTES", 2 * 64 * 64)
-    engine = CpuEngine(threads=2)
+    engine = open_cpu(threads=2)
     prepare(engine, CHAINS["memory"])
 
     assert tuple(engine.advance(salt).hex() for salt in SALTS[:3]) == ROOTS["memory"]
@@ -141,7 +141,7 @@ def test_a_pool_is_made_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_pool_beyond_the_memory_is_refused() -> None:
     """64 TiB: a sentence, not a MemoryError."""
-    engine = CpuEngine(threads=1)
+    engine = open_cpu(threads=1)
 
     with pytest.raises(UnsupportedError, match="no room for a pool of 70368744177664 bytes"):
         prepare(engine, replace(CHAINS["memory"], n=8192, tiles=1 << 20))
