@@ -99,13 +99,13 @@ def serve(
             logs.say("insecure: tokens and logs go over plain HTTP", level=logging.WARNING, url=url)
         app = create_app(settings, runtime, more=more)
         server = Server(_config(settings, app), runtime, lambda: ready(url))
-        _collect_rarely()
+        collect_rarely()
         logs.say("serving", url=url, data=str(settings.data))
         server.run(sockets=[listener])
         logs.say("stopped")
 
 
-def _collect_rarely() -> None:
+def collect_rarely() -> None:
     """Keep the collector from going through the whole market again and again.
 
     Rows refer to nothing that refers to them, so counting frees them; with 10,000 nodes a full collection stops the

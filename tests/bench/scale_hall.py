@@ -25,6 +25,7 @@ from scheduler.records import Attempt, JobSpec, MarketNode, Resources, Work
 from scheduler.store.store import open_store
 from scheduler.store.writer import Writer
 from scheduler.wire import Held, SyncRequest
+from server.serving import collect_rarely
 from tests.bench.market_query import GB, NOW_MS, nodes
 
 AT_ONCE = 500
@@ -229,6 +230,7 @@ def hall(
         for command in add(list(made(count, supplier.result().id))):
             found.ask(command)
             found.step()
+        collect_rarely()  # as the server does
         yield found
     finally:
         writer.close()
