@@ -144,7 +144,7 @@ class Fleet:
     def join(self, name: str, *, prefix: tuple[str, ...] = ()) -> Node:
         """A further node, measured as the sample says, and its agent."""
         node = Node(name, self.folder / name, prefix=prefix)
-        node.data.mkdir()
+        node.data.mkdir(exist_ok=True)
         asyncio.run(self._enrol(node))
         self.measure(node)
         self.nodes.append(node)

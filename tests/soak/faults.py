@@ -1,97 +1,69 @@
-"""What strikes a market of real processes, one fault at a time, and what ends each."""
+"""What strikes a market of real processes, one fault at a time: each kind of process, their clocks and their disks."""
 
 from __future__ import annotations
 
 import contextlib
-import heapq
 import os
-import random
 import re
-import shutil
 import signal
-import subprocess
-import time
-from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from tests.chaos.fleet import Fleet, Node, supervisors
+from tests.chaos.fleet import Node, supervisors
+from tests.soak import links
+from tests.soak.field import LONG_S, SHORT_S, Field
 
-Repair = Callable[[], None]
-SHORT_S, LONG_S = (0.5, 8.0), (4.0, 40.0)
 CLOCK_OFF_S = 3_600
+SOON_S = (1.0, 2.0)
+#: how long a server that is asked to end may take
+LEAVE_S = 30.0
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 _TRACE = re.compile(rb"/trace-(\d+)")
 
 
-@dataclass
-class Field:
-    """The fleet, who of it is struck just now, and what ends that when."""
-
-    fleet: Fleet
-    draw: random.Random
-    namespaces: Mapping[str, tuple[str, str, Callable[[bool], None]]]  #: node's name -> its namespace, device, link
-    disk: Path | None = None  #: a small file system that the server's data is on
-    struck: set[str] = field(default_factory=set)
-    counts: Counter[str] = field(default_factory=Counter)
-    off_s: int = 0  #: of the server's calendar
-    killed_jobs: set[int] = field(default_factory=set)
-    _repairs: list[tuple[float, int, str, Repair]] = field(default_factory=list)  #: heap
-    _number: int = 0
-
-    def strike(self) -> None:
-        """Something happens to somebody whom nothing else has happened to."""
-        kind = self.draw.choices([*FAULTS], [weight for weight, _ in FAULTS.values()])[0]
-        if FAULTS[kind][1](self):
-            self.counts[kind] += 1
-
-    def mend(self, *, all_: bool = False) -> None:
-        """End what is due to end."""
-        while self._repairs and (all_ or self._repairs[0][0] <= time.monotonic()):
-            _, _, whom, repair = heapq.heappop(self._repairs)
-            repair()
-            self.struck.discard(whom)
-
-    def lasts(self, whom: str, span_s: tuple[float, float], repair: Repair) -> None:
-        """`whom` is struck from now on, and mended after a time within the span."""
-        self._number += 1
-        self.struck.add(whom)
-        heapq.heappush(self._repairs, (time.monotonic() + self.draw.uniform(*span_s), self._number, whom, repair))
-
-    def node(self, *, linked: bool = False) -> Node | None:
-        """One that is well: its agent, or its link."""
-        name_of = self.of_link if linked else self.of_agent
-        well = [node for node in self.fleet.nodes if name_of(node) not in self.struck]
-        return self.draw.choice(well) if well else None
-
-    @staticmethod
-    def of_agent(node: Node) -> str:
-        """Under which name the node's agent is struck."""
-        return node.name
-
-    @staticmethod
-    def of_link(node: Node) -> str:
-        """Under which name the node's link is struck."""
-        return f"link of {node.name}"
+def strike(where: Field) -> None:
+    """Something happens to somebody whom nothing else has happened to."""
+    kind = where.draw.choices([*FAULTS], [weight for weight, _ in FAULTS.values()])[0]
+    if FAULTS[kind][1](where):
+        where.counts[kind] += 1
 
 
-def _run(*words: str) -> None:
-    subprocess.run(words, check=True, capture_output=True)
+def programs(node: Node) -> Iterator[tuple[int, int]]:
+    """Jobs' first processes on a node: their number as it stands in the trace's name, and the process."""
+    for supervisor in supervisors(node):
+        with contextlib.suppress(OSError, ValueError):
+            for child in Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split():
+                if found := _TRACE.search(Path(f"/proc/{child}/cmdline").read_bytes()):
+                    yield int(found[1]), int(child)
 
 
 def kill_job(where: Field) -> bool:
     """A program is killed; each job's once, for one that dies everywhere is rightly given up."""
     node = where.node()
-    for supervisor in supervisors(node) if node else ():
-        with contextlib.suppress(OSError, ValueError):
-            child = int(Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()[0])
-            found = _TRACE.search(Path(f"/proc/{child}/cmdline").read_bytes())
-            if found and int(found[1]) not in where.killed_jobs:
-                where.killed_jobs.add(int(found[1]))
-                os.kill(child, signal.SIGKILL)
-                return True
+    for number, pid in programs(node) if node else ():
+        if number not in where.killed_jobs:
+            where.killed_jobs.add(number)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            return True
     return False
+
+
+def stop_job(where: Field) -> bool:
+    """A program stands still, whether its lease lets it run or not."""
+    node = where.node()
+    running = [(number, pid) for number, pid in programs(node) if f"job {number}" not in where.struck] if node else []
+    if node is None or not running:
+        return False
+    number, pid = where.draw.choice(running)
+    os.kill(pid, signal.SIGSTOP)
+
+    def go_on() -> None:
+        if (number, pid) in programs(node):  # the number may be another process's by now
+            os.kill(pid, signal.SIGCONT)
+
+    where.lasts(f"job {number}", where.draw.choice((SHORT_S, LONG_S)), go_on)
+    return True
 
 
 def kill_supervisor(where: Field) -> bool:
@@ -111,6 +83,19 @@ def kill_agent(where: Field) -> bool:
     if node is None:
         return False
     node.kill()
+    where.lasts(node.name, where.draw.choice((SHORT_S, LONG_S)), lambda: where.fleet.start_agent(node))
+    return True
+
+
+def kill_node(where: Field) -> bool:
+    """Its agent and every supervisor at once, as when its memory runs out."""
+    node = where.node()
+    if node is None:
+        return False
+    node.kill()
+    for pid in supervisors(node):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     where.lasts(node.name, where.draw.choice((SHORT_S, LONG_S)), lambda: where.fleet.start_agent(node))
     return True
 
@@ -147,78 +132,41 @@ def stop_agent(where: Field) -> bool:
     return True
 
 
-def cut_link(where: Field) -> bool:
-    """Nothing comes through."""
-    node = where.node(linked=True)
-    if node is None:
-        return False
-    name, _, link = where.namespaces[node.name]
-    link(False)
-
-    def mend() -> None:
-        link(True)
-        with contextlib.suppress(subprocess.CalledProcessError):  # it is there already, or comes with the link
-            _run("ip", "-n", name, "route", "add", "default", "via", gateway(where, node))
-
-    where.lasts(where.of_link(node), where.draw.choice((SHORT_S, LONG_S)), mend)
-    return True
-
-
-def gateway(where: Field, node: Node) -> str:
-    """Our address on the node's link."""
-    number = where.namespaces[node.name][1].removeprefix("gm").removesuffix("b")
-    return f"10.213.{number}.1"
-
-
-def _filtered(where: Field, *rule: str) -> bool:
-    node = where.node(linked=True)
-    if node is None or shutil.which("iptables") is None:
-        return False
-    inside = ("ip", "netns", "exec", where.namespaces[node.name][0], "iptables")
-    _run(*inside, "-A", *rule, "-j", "DROP")
-    where.lasts(where.of_link(node), where.draw.choice((SHORT_S, LONG_S)), lambda: _run(*inside, "-F"))
-    return True
-
-
-def lose_packets(where: Field) -> bool:
-    """Four in ten that come in."""
-    return _filtered(where, "INPUT", "-m", "statistic", "--mode", "random", "--probability", "0.4")
-
-
-def deafen(where: Field) -> bool:
-    """What the agent says arrives, what it is answered does not."""
-    return _filtered(where, "INPUT")
-
-
-def mute(where: Field) -> bool:
-    """The other way round."""
-    return _filtered(where, "OUTPUT")
-
-
-def slow_link(where: Field) -> bool:
-    """To the speed of a modem."""
-    node = where.node(linked=True)
-    if node is None or shutil.which("tc") is None:
-        return False
-    name, device, _ = where.namespaces[node.name]
-    inside = ("ip", "netns", "exec", name, "tc", "qdisc")
-    _run(*inside, "add", "dev", device, "root", "tbf", "rate", "24kbit", "burst", "4kb", "latency", "800ms")
-    where.lasts(where.of_link(node), LONG_S, lambda: _run(*inside, "del", "dev", device, "root"))
-    return True
-
-
 def kill_server(where: Field) -> bool:
-    """Gone for a while, at times longer than any lease; at times it comes back by another calendar."""
+    """Gone for a while, at times longer than any lease."""
+    return _server_away(where, where.draw.choice((SHORT_S, SHORT_S, LONG_S)), off_s=0)
+
+
+def shift_servers_clock(where: Field) -> bool:
+    """It is killed and comes back by a calendar that is an hour off, until it begins anew for another reason."""
+    return FAKETIME.exists() and _server_away(where, SHORT_S, off_s=where.draw.choice((-CLOCK_OFF_S, CLOCK_OFF_S)))
+
+
+def _server_away(where: Field, span_s: tuple[float, float], *, off_s: int) -> bool:
     if "server" in where.struck:
         return False
     where.fleet.kill_server()
-    off_s = where.draw.choice((0, 0, -CLOCK_OFF_S, CLOCK_OFF_S)) if FAKETIME.exists() else 0
 
     def again() -> None:
+        if "disk" in where.struck:  # without room it cannot begin: whoever watches over it tries again
+            where.lasts("server", SOON_S, again)
+            return
         where.fleet.start_server(calendar(off_s) if off_s else {})
         where.off_s = off_s
 
-    where.lasts("server", where.draw.choice((SHORT_S, SHORT_S, LONG_S)), again)
+    where.lasts("server", span_s, again)
+    return True
+
+
+def restart_server(where: Field) -> bool:
+    """It is asked to end, as for a new version, and begins anew at once."""
+    server = where.fleet.server
+    if {"server", "disk"} & where.struck or server is None:
+        return False
+    server.terminate()
+    server.wait(LEAVE_S)
+    where.fleet.start_server()
+    where.off_s = 0
     return True
 
 
@@ -234,30 +182,47 @@ def stop_server(where: Field) -> bool:
 
 
 def fill_disk(where: Field) -> bool:
-    """Nothing more can be written down."""
-    if where.disk is None or "server" in where.struck or "disk" in where.struck:
+    """Of the server: nothing more can be written down."""
+    return "server" not in where.struck and where.disk is not None and _fill(where, where.disk, "disk")
+
+
+def fill_nodes_disk(where: Field) -> bool:
+    """What is placed there cannot be prepared, what runs there cannot say so in a file."""
+    node = where.node()
+    if node is None or node.name not in where.disks:
         return False
-    filler = where.disk / "filler"
-    free = os.statvfs(where.disk)
+    return _fill(where, where.disks[node.name], f"disk of {node.name}")
+
+
+def _fill(where: Field, disk: Path, whose: str) -> bool:
+    if whose in where.struck:
+        return False
+    filler = disk / "filler"
+    free = os.statvfs(disk)
     with filler.open("wb") as file, contextlib.suppress(OSError):
         os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize)
-    where.lasts("disk", (1.0, 12.0), filler.unlink)
+    where.lasts(whose, (1.0, 12.0), filler.unlink)
     return True
 
 
 #: how often each, against the others
 FAULTS: Mapping[str, tuple[int, Callable[[Field], bool]]] = {
     "job killed": (8, kill_job),
-    "supervisor killed": (14, kill_supervisor),
-    "agent killed": (14, kill_agent),
-    "agent stopped": (12, stop_agent),
+    "job stopped": (5, stop_job),
+    "supervisor killed": (12, kill_supervisor),
+    "agent killed": (12, kill_agent),
+    "agent stopped": (11, stop_agent),
     "agent's calendar shifted": (6, shift_agents_clock),
-    "link cut": (14, cut_link),
-    "packets lost": (6, lose_packets),
-    "answers lost": (6, deafen),
-    "requests lost": (6, mute),
-    "link slowed": (6, slow_link),
-    "server killed": (8, kill_server),
+    "node killed": (6, kill_node),
+    "node's disk full": (4, fill_nodes_disk),
+    "link cut": (12, links.cut),
+    "link slowed": (6, links.slow),
+    "packets lost": (6, links.lose_packets),
+    "answers lost": (6, links.deafen),
+    "requests lost": (6, links.mute),
+    "server killed": (5, kill_server),
     "server stopped": (5, stop_server),
+    "server restarted": (3, restart_server),
+    "server's calendar shifted": (3, shift_servers_clock),
     "disk full": (4, fill_disk),
 }

@@ -19,10 +19,12 @@ from server import client
 from server.client import ProblemError
 from tests.chaos import check
 from tests.chaos.fleet import Fleet, Node, can_have_namespaces, namespace, wait
-from tests.soak.faults import Field
+from tests.soak.faults import strike
+from tests.soak.field import Field
 
 FIRST_NAMESPACE = 100
-DISK_MIB = 256
+#: of the server; of a node, which keeps 256 MiB free of whatever jobs want
+DISK_MIB, NODE_DISK_MIB = 256, 384
 LOOK_S = 0.2
 ASK_S = 2.0
 TICKS, TICK_S = 50, 0.5
@@ -41,7 +43,7 @@ class Size:
     agents: int = 4
     jobs: int = 40
     faults: int = 40
-    pause_s: float = 1.5  #: between two faults
+    pause_s: float = 1.2  #: between two faults, on average
 
 
 @dataclass
@@ -64,7 +66,7 @@ class Storm:
             self.turn()
             if self.struck < self.size.faults and time.monotonic() >= next_fault_s:
                 next_fault_s = time.monotonic() + self.where.draw.uniform(0, 2 * self.size.pause_s)
-                self.where.strike()
+                strike(self.where)
         self.where.mend(all_=True)
         if self.where.off_s:
             self.fleet.kill_server()
@@ -118,8 +120,9 @@ class Storm:
                 self.states[job] = self.fleet.job(job)["state"]
         for node in self.fleet.nodes:
             state = self.fleet.operator.get(f"/v1/nodes/{node.id}")["state"]
-            # a server whose calendar is off rightly refuses a report of today
-            if state not in WORKS and node.name not in self.where.struck and not self.where.off_s:
+            # a server whose calendar is off rightly refuses a report of today, and a full disk takes none
+            struck = {node.name, f"disk of {node.name}"} & self.where.struck
+            if state not in WORKS and not struck and not self.where.off_s:
                 self._heal(node)
 
     def _heal(self, node: Node) -> None:
@@ -183,26 +186,27 @@ def search(first: int, size: Size) -> tuple[dict[str, int], list[str]]:
 
 @contextlib.contextmanager
 def landscape(folder: Path, seed: int, size: Size) -> Iterator[Storm]:
-    """A server on a small file system, and agents behind links of their own."""
+    """A server on a small file system, and agents on such ones too, behind links of their own."""
     with contextlib.ExitStack() as opened:
-        places, host = {}, ""
+        places, disks, host = {}, {}, ""
         for number in range(size.agents):
             name = f"gm-soak-{os.getpid()}-{number}"
             here, link = opened.enter_context(namespace(name, FIRST_NAMESPACE + number))
             places[f"node{number}"] = (name, f"gm{FIRST_NAMESPACE + number}b", link)
+            disks[f"node{number}"] = opened.enter_context(small_disk(folder / f"node{number}", NODE_DISK_MIB))
             host = host or here
-        disk = opened.enter_context(small_disk(folder / "server"))
+        disk = opened.enter_context(small_disk(folder / "server", DISK_MIB))
         fleet = opened.enter_context(Fleet(folder, host=host))
         for name, (inside, _, _) in places.items():
             fleet.join(name, prefix=(shutil.which("ip") or "ip", "netns", "exec", inside))
-        yield Storm(size, fleet, Field(fleet, random.Random(seed), places, disk))
+        yield Storm(size, fleet, Field(fleet, random.Random(seed), places, disk, disks))
 
 
 @contextlib.contextmanager
-def small_disk(folder: Path) -> Iterator[Path]:
+def small_disk(folder: Path, mib: int) -> Iterator[Path]:
     """A file system in memory, which can be filled without harm to anybody else."""
     folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m,mode=700", "tmpfs", str(folder)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mib}m,mode=700", "tmpfs", str(folder)], check=True)
     try:
         yield folder
     finally:
