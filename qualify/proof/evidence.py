@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature
@@ -66,20 +66,22 @@ def link(seq: int, prev: bytes, content: bytes) -> bytes:
     return hashlib.sha256(_ENTRY + seq.to_bytes(8, "little") + prev + content).digest()
 
 
-def check_chain(entries: Iterable[Entry], *, after: tuple[int, bytes] | None = None) -> str | None:
-    """What breaks the chain first, in a sentence; None = it holds.
+def check_chain(entries: Iterable[tuple[Entry, bytes]], *, after: tuple[int, bytes] | None = None) -> Iterator[str]:
+    """What is wrong with a chain, a sentence for each entry that is.
 
     Args:
+        entries: each with the digest that it is kept with.
         after: number and digest of the entry before the first; None where the first may be any.
     """
     before = after
-    for entry in entries:
+    for entry, kept in entries:
         if before is not None and entry.seq != before[0] + 1:
-            return f"after entry {before[0]} comes {entry.seq}"
-        if before is not None and not hmac.compare_digest(entry.prev, before[1]):
-            return f"entry {entry.seq} does not follow from the one before it"
-        before = entry.seq, digest(entry)
-    return None
+            yield f"after entry {before[0]} of the evidence comes {entry.seq}"
+        elif before is not None and not hmac.compare_digest(entry.prev, before[1]):
+            yield f"entry {entry.seq} of the evidence does not follow from the one before it"
+        if not hmac.compare_digest(digest(entry), kept):
+            yield f"entry {entry.seq} of the evidence was changed: it is not what its digest says"
+        before = entry.seq, kept
 
 
 def sign_head(head: Head, key: Ed25519PrivateKey) -> bytes:

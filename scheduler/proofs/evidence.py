@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from qualify.proof import evidence, verdict
 from qualify.proof.verdict import Outcome
 from scheduler.figure import Figure
+from scheduler.proofs.claims import proved_figures
 from scheduler.proofs.rows import EvidenceEntry
 
 
@@ -37,3 +39,16 @@ def read(entry: EvidenceEntry) -> tuple[Outcome, dict[str, Figure]]:
         for key, one in sorted(found.figures.items())
     }
     return found.outcome, figures
+
+
+def rebuild(entries: Iterable[EvidenceEntry]) -> dict[int, dict[str, Figure]]:
+    """What is proved of each node, from nothing but the chain of evidence."""
+    figures: dict[int, dict[str, Figure]] = {}
+    corrupt: set[int] = set()
+    for entry in entries:
+        outcome, found = read(entry)
+        if outcome == "hardware_corruption":
+            outcome = "cheat_proven" if entry.node in corrupt else outcome
+            corrupt.add(entry.node)
+        figures[entry.node] = proved_figures(figures.get(entry.node, {}), outcome, found)
+    return figures

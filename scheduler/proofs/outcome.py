@@ -5,7 +5,7 @@ Only a proven lie is for good. What is the server's own fault costs nobody anyth
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,6 @@ from qualify.proof.verdict import Outcome
 from scheduler.clock import Now
 from scheduler.desk import HOUR_MS, MINUTE_MS, Desk
 from scheduler.events import Kind
-from scheduler.figure import Figure
 from scheduler.proofs import evidence
 from scheduler.proofs.bars import ban, bar, lift
 from scheduler.proofs.claims import claimed, listed, proved_figures
@@ -91,19 +90,6 @@ def tick(desk: Desk, now: Now) -> None:
         until_ms = node.proof.barred_until_ms
         if until_ms is not None and until_ms <= now.unix_ms:
             lift(desk, node, now)
-
-
-def rebuild(entries: Iterable[EvidenceEntry]) -> dict[int, dict[str, Figure]]:
-    """What is proved of each node, from nothing but the chain of evidence."""
-    figures: dict[int, dict[str, Figure]] = {}
-    corrupt: set[int] = set()
-    for entry in entries:
-        outcome, found = evidence.read(entry)
-        if outcome == "hardware_corruption":
-            outcome = "cheat_proven" if entry.node in corrupt else outcome
-            corrupt.add(entry.node)
-        figures[entry.node] = proved_figures(figures.get(entry.node, {}), outcome, found)
-    return figures
 
 
 def _write_down(desk: Desk, challenge: Challenge, judged: Judged, now: Now) -> EvidenceEntry:

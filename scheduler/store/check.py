@@ -8,12 +8,14 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from scheduler.records import Attempt, Capacity, MarketNode
 from scheduler.store import attempts, nodes
-from scheduler.store.connection import connect_reader
+from scheduler.store.check_evidence import broken, unproved
+from scheduler.store.connection import connect_reader, freeze, thaw
 from scheduler.store.errors import StoreError
 from scheduler.store.statement import translated
 
@@ -73,23 +75,32 @@ where challenge.id is not (node.proof ->> '$.challenge')
 """
 
 
-def check(path: Path, *, deep: bool = True) -> list[str]:
-    """Everything that is wrong with the database at `path`, as of one moment; it may be in use.
+def check(path: Path, *, deep: bool = True, pause: Callable[[], None] = lambda: None) -> list[str]:
+    """Everything that is wrong with the database at `path`; it may be in use.
 
     Args:
-        deep: also look at every page and index (about a second for each GiB); without it only at what the rows say.
+        deep: also look at every page and index (about a second for each GiB) and judge all evidence by its content
+            (about a second for each 10,000 entries); without it only at what the rows say.
+        pause: called every millisecond or two while the evidence is judged: others need the interpreter too.
 
     Raises:
         StoreError: there is no database to look at.
     """
     if not path.is_file():
         raise StoreError(f"there is no database {path}")
+    found: list[str] = []
     try:
         with translated(f"checking {path}"), contextlib.closing(connect_reader(path)) as db:
-            db.execute("begin")
-            return [problem for kind in _problems(db, deep=deep) for problem in _shortened(kind)]
+            freeze(db)
+            for kind in _problems(db, deep=deep):
+                found += _shortened(kind)
+            thaw(db)
+            if deep:
+                found += _shortened(broken(db, pause))
+                found += _shortened(unproved(db, pause))
     except StoreError as error:  # so damaged that it cannot even be looked at
-        return [str(error)]
+        found.append(str(error))
+    return found
 
 
 def _problems(db: sqlite3.Connection, *, deep: bool) -> Iterator[list[str]]:
@@ -164,6 +175,9 @@ def _too_much(capacity: Capacity, held: list[Attempt]) -> Iterator[str]:
             yield f"{taken} thousandths of GPU {gpu}, which has {there}"
 
 
-def _shortened(problems: list[str]) -> list[str]:
-    more = len(problems) - SHOWN
-    return problems if more <= 0 else [*problems[:SHOWN], f"… and {more} more like the last"]
+def _shortened(problems: Iterable[str]) -> list[str]:
+    """The first of them; the others are only counted."""
+    left = iter(problems)
+    shown = list(islice(left, SHOWN))
+    more = sum(1 for _ in left)
+    return [*shown, f"… and {more} more like the last"] if more else shown

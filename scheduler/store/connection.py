@@ -108,6 +108,20 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     return db
 
 
+def freeze(db: sqlite3.Connection) -> None:
+    """Have a reader see the state of this very moment until it is thawed, or closed.
+
+    Keep it short: the write-ahead log cannot begin anew meanwhile.
+    """
+    db.execute("begin")
+    db.execute("select 1 from sqlite_schema limit 1").fetchone()  # a transaction begins with its first read
+
+
+def thaw(db: sqlite3.Connection) -> None:
+    """Have a frozen reader see again what is committed."""
+    db.execute("rollback")
+
+
 def _configure(db: sqlite3.Connection) -> None:
     db.row_factory = sqlite3.Row
     db.execute(f"pragma mmap_size = {MMAP_BYTES}")

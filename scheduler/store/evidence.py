@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 
 from scheduler.proofs.rows import Challenge, ChallengeState, EvidenceEntry
 from scheduler.store import text
@@ -32,6 +33,7 @@ values (:seq, :prev_sha256, :sha256, :challenge, :node, :transcript_sha256, :ver
 """
 _SELECT_AFTER = "select * from evidence where seq > :after order by seq limit :limit"
 _SELECT_ABOUT = "select * from evidence where challenge = :challenge"
+_SELECT_OF_NODE = "select * from evidence where node = :node order by seq"
 _SELECT_NEWEST = "select * from evidence order by seq desc limit 1"
 
 
@@ -91,6 +93,11 @@ def about(db: sqlite3.Connection, challenge: str) -> EvidenceEntry | None:
     """The entry about a challenge."""
     row = db.execute(_SELECT_ABOUT, {"challenge": challenge}).fetchone()
     return None if row is None else _entry(row)
+
+
+def of_node(db: sqlite3.Connection, node: int) -> Iterator[EvidenceEntry]:
+    """All about a node, in the order of the chain; read as it is used."""
+    return map(_entry, db.execute(_SELECT_OF_NODE, {"node": node}))
 
 
 def newest(db: sqlite3.Connection) -> tuple[EvidenceEntry, ...]:

@@ -25,7 +25,7 @@ from qualify.proof.worker import could_not_run
 from scheduler.desk import ProvingSettings
 from scheduler.node import agent as node_agent
 from scheduler.node import identity
-from scheduler.proofs.outcome import rebuild
+from scheduler.proofs.evidence import rebuild
 from scheduler.proofs.rows import ChallengeState
 from server.proving import Proofs
 from tests.server.served import WAIT_S, Agent, Served, ready_agent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -76,14 +76,19 @@ def failed(changed: Bundle, *, public_key: bytes | None = None) -> set[str]:
     return {check.name for check in result.checks if not check.holds}
 
 
+def kept(entries: Sequence[Entry]) -> list[tuple[Entry, bytes]]:
+    """As they were written."""
+    return [(one, digest(one)) for one in entries]
+
+
 def test_a_chain_holds_from_its_first_entry() -> None:
     """And from any later one, of what follows."""
-    entries = chain(5)
+    entries = kept(chain(5))
 
-    assert check_chain(entries, after=(0, NO_ENTRY)) is None
-    assert check_chain(entries[2:]) is None
-    assert check_chain(entries[2:], after=(2, digest(entries[1]))) is None
-    assert check_chain([]) is None
+    assert list(check_chain(entries, after=(0, NO_ENTRY))) == []
+    assert list(check_chain(entries[2:])) == []
+    assert list(check_chain(entries[2:], after=(2, entries[1][1]))) == []
+    assert list(check_chain([])) == []
 
 
 CHANGES: dict[str, dict[str, Any]] = {
@@ -98,12 +103,18 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_an_entry_that_was_changed_breaks_the_chain_behind_it(name: str) -> None:
-    """Whatever was changed in it."""
-    entries = chain(5)
-    entries[2] = replace(entries[2], **CHANGES[name])
+@pytest.mark.parametrize("at", [3, 5])
+def test_an_entry_that_was_changed_is_found(name: str, at: int) -> None:
+    """Whatever was changed in it, the last one's content too; whoever changes its digest with it breaks the chain."""
+    entries = kept(chain(5))
+    changed = replace(entries[at - 1][0], **CHANGES[name])
+    entries[at - 1] = changed, entries[at - 1][1]
 
-    assert check_chain(entries, after=(0, NO_ENTRY)) == "entry 4 does not follow from the one before it"
+    assert list(check_chain(entries, after=(0, NO_ENTRY))) == [
+        f"entry {at} of the evidence was changed: it is not what its digest says"
+    ]
+    entries[2] = replace(entries[2][0], node=8), digest(replace(entries[2][0], node=8))
+    assert "entry 4 of the evidence does not follow from the one before it" in check_chain(entries)
 
 
 def test_an_entry_left_out_put_in_or_moved_is_found() -> None:
@@ -111,11 +122,15 @@ def test_an_entry_left_out_put_in_or_moved_is_found() -> None:
     entries = chain(5)
     forged = entry(3, digest(entries[0]))
 
-    assert check_chain(entries[:1] + entries[2:]) == "after entry 1 comes 3"
-    assert check_chain([entries[0], replace(entries[2], seq=2), *entries[3:]]) is not None
-    assert check_chain([*entries[:2], forged, *entries[3:]]) == "entry 3 does not follow from the one before it"
-    assert check_chain([entries[1], entries[0]]) == "after entry 2 comes 1"
-    assert check_chain(entries, after=(0, b"x" * 32)) == "entry 1 does not follow from the one before it"
+    def faults(found: Sequence[Entry], after: tuple[int, bytes] | None = None) -> list[str]:
+        return list(check_chain(kept(found), after=after))
+
+    astray = "entry {} of the evidence does not follow from the one before it"
+    assert faults(entries[:1] + entries[2:]) == ["after entry 1 of the evidence comes 3"]
+    assert astray.format(2) in faults([entries[0], replace(entries[2], seq=2), *entries[3:]])
+    assert faults([*entries[:2], forged, *entries[3:]]) == [astray.format(3), astray.format(4)]
+    assert faults([entries[1], entries[0]]) == ["after entry 2 of the evidence comes 1"]
+    assert faults(entries, (0, b"x" * 32)) == [astray.format(1)]
 
 
 def test_a_head_is_the_word_of_one_key() -> None:

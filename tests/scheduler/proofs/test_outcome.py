@@ -8,8 +8,8 @@ from qualify.proof import evidence
 from qualify.proof.verdict import BANDWIDTH, BF16, INT8, MEMORY
 from scheduler.control import Refused
 from scheduler.lifecycle import Standing
-from scheduler.proofs.evidence import plain
-from scheduler.proofs.outcome import Finding, rebuild
+from scheduler.proofs.evidence import plain, rebuild
+from scheduler.proofs.outcome import Finding
 from scheduler.proofs.rows import NO_ENTRY, ChallengeState, EvidenceEntry
 from tests.scheduler.market_floor import summary
 from tests.scheduler.proofs.floor import DAY_MS, GB, TRUE, ProvingFloor, judged
@@ -269,7 +269,8 @@ def test_evidence_is_a_chain_and_scores_follow_from_it_alone() -> None:
 
     assert [entry.seq for entry in chain] == list(range(1, len(chain) + 1))
     assert chain[0].prev_sha256 == NO_ENTRY
-    assert evidence.check_chain(map(plain, chain), after=(0, evidence.NO_ENTRY)) is None
+    kept = [(plain(entry), bytes.fromhex(entry.sha256)) for entry in chain]
+    assert list(evidence.check_chain(kept, after=(0, evidence.NO_ENTRY))) == []
     assert floor.book.evidence_head == chain[-1].sha256
     assert rebuild(chain) == {floor.id: dict(floor.proof.figures)}
     assert rebuild([*chain, *chain[5:6]])[floor.id] == {}  # a second wrong answer takes it all

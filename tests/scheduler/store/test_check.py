@@ -22,7 +22,6 @@ from tests.scheduler.store.rows import (
     EVENT,
     GIB,
     JOB,
-    NODE,
     NODE_FIGURE,
     REPORT,
     RESULT,
@@ -30,7 +29,9 @@ from tests.scheduler.store.rows import (
     attempt,
     job,
 )
+from tests.scheduler.store.rows import NODE as PROVED_NODE
 
+NODE = replace(PROVED_NODE, proof=replace(PROVED_NODE.proof, figures={}))  # there is no evidence here
 COUNTERS = Counters(node=2, job=4, token=4, event=2, account=2)
 ENDED = replace(attempt(3, 3), state=AttemptState.SUCCEEDED, exit_code=0)
 SOUND: tuple[Row, ...] = (
@@ -127,6 +128,10 @@ def test_a_sound_database_is_passed_in_silence(sound: Path) -> None:
         (
             ORPHAN,
             "evidence 1 does not follow what is before it",
+        ),
+        (
+            ORPHAN,
+            "entry 1 of the evidence cannot be read: verdict.outcome: missing",
         ),
         (
             "update node set proof = json_set(proof, '$.challenge', 'x')",
