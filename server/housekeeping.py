@@ -18,15 +18,13 @@ from scheduler.control import Control
 from scheduler.placement.index import Index
 from scheduler.store import attempts, nodes
 from scheduler.store.check import check
-from scheduler.store.connection import connect_reader
+from scheduler.store.connection import connect_reader, freeze
 from scheduler.store.durable import sync_folder
 from scheduler.store.errors import StoreError
 from scheduler.store.statement import translated
 from server import logs
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from server.runtime import Runtime
 
 HOUR_MS = 3_600_000
@@ -118,7 +116,7 @@ class Housekeeper:
 
             def take(control: Control, now: Now) -> audit.Memory:
                 del now
-                _begin(db)  # in the writer's thread: nothing is committed between the two
+                freeze(db)  # in the writer's thread: nothing is committed between the two
                 return audit.memory(control.book, _free(runtime.index, control))
 
             seen = runtime.writer.do(take).result()
@@ -152,11 +150,6 @@ class Housekeeper:
 
 def _give_way() -> None:
     time.sleep(PAUSE_S)
-
-
-def _begin(db: sqlite3.Connection) -> None:
-    db.execute("begin")
-    db.execute("select value from meta limit 1").fetchone()  # a transaction begins with its first read
 
 
 def _free(index: Index, control: Control) -> dict[int, Room]:

@@ -14,7 +14,7 @@ from scheduler.lifecycle import JobState
 from scheduler.proofs.rows import Challenge, EvidenceEntry
 from scheduler.records import Account, Attempt, Blob, Event, Figure, Job, ReportEntry, Result
 from scheduler.store import accounts, attempts, evidence, history, jobs, keep
-from scheduler.store.connection import connect_reader
+from scheduler.store.connection import connect_reader, freeze, thaw
 from scheduler.store.errors import StoreError
 from scheduler.store.keep import Keep
 from scheduler.store.statement import translated
@@ -50,13 +50,13 @@ class Reader:
             yield  # it is one already
             return
         with self._connection() as db:
-            db.execute("begin")
+            freeze(db)
             self._held.db = db
             try:
                 yield
             finally:
                 self._held.db = None
-                db.execute("rollback")
+                thaw(db)
 
     def job(self, job: int) -> Job | None:
         """A job by its number."""

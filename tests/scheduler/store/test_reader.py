@@ -171,6 +171,15 @@ def test_a_snapshot_shows_one_moment(store: Store, reader: Reader) -> None:
     assert reader.attempts(1) == (attempt(1, 1),)
 
 
+def test_a_snapshot_is_of_the_moment_it_begins(store: Store, reader: Reader) -> None:
+    """Not of its first read: whoever compares it with what memory held then would find differences."""
+    with reader.snapshot():
+        add(store, Change(None, job(1)))
+        assert reader.job(1) is None
+
+    assert reader.job(1) == job(1)
+
+
 def test_a_reader_cannot_write(reader: Reader) -> None:
     """Whatever statement gets in, the connection refuses it."""
     with reader._connection() as db, pytest.raises(sqlite3.OperationalError, match="readonly"):
