@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
 import signal
 import socket
@@ -14,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 import uvicorn
 from fastapi import APIRouter
 
+from scheduler.collector import collect_rarely
 from scheduler.store.check import check
 from server import logs
 from server.app import create_app
@@ -103,17 +103,6 @@ def serve(
         logs.say("serving", url=url, data=str(settings.data))
         server.run(sockets=[listener])
         logs.say("stopped")
-
-
-def collect_rarely() -> None:
-    """Keep the collector from going through the whole market again and again.
-
-    Rows refer to nothing that refers to them, so counting frees them; with 10,000 nodes a full collection stops the
-    writer for 50 to 160 ms, and finds nothing.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 1_000)
 
 
 def address(settings: Settings, listener: socket.socket) -> str:

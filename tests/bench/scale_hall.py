@@ -17,6 +17,7 @@ from typing import Any
 
 from scheduler.book import Book, Row, Watcher
 from scheduler.clock import Now
+from scheduler.collector import collect_rarely
 from scheduler.control import Control
 from scheduler.lifecycle import Standing
 from scheduler.placement.index import Index
@@ -25,7 +26,6 @@ from scheduler.records import Attempt, JobSpec, MarketNode, Resources, Work
 from scheduler.store.store import open_store
 from scheduler.store.writer import Writer
 from scheduler.wire import Held, SyncRequest
-from server.serving import collect_rarely
 from tests.bench.market_query import GB, NOW_MS, nodes
 
 AT_ONCE = 500
