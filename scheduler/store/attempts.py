@@ -3,78 +3,72 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from scheduler.lifecycle import AttemptState
 from scheduler.records import Attempt, Resources
 from scheduler.store import text
-from scheduler.store.statement import update_one
+from scheduler.store.statement import Row, insertion, update_each
 
-_INSERT = """
-insert into attempt (
-    token, job, n, node, node_epoch, state, gpus, gpu_count, gpu_milli, cpu_milli, memory_bytes, disk_bytes, price_uh,
-    placed_ms, started_ms, ended_ms, exit_code, reason, why
-) values (
-    :token, :job, :n, :node, :node_epoch, :state, :gpus, :gpu_count, :gpu_milli, :cpu_milli, :memory_bytes,
-    :disk_bytes, :price_uh, :placed_ms, :started_ms, :ended_ms, :exit_code, :reason, :why
+_INSERT = insertion(
+    "attempt",
+    (
+        "token",
+        "job",
+        "n",
+        "node",
+        "node_epoch",
+        "state",
+        "gpus",
+        "gpu_count",
+        "gpu_milli",
+        "cpu_milli",
+        "memory_bytes",
+        "disk_bytes",
+        "price_uh",
+        "placed_ms",
+        "started_ms",
+        "ended_ms",
+        "exit_code",
+        "reason",
+        "why",
+    ),
 )
-"""
 _UPDATE = """
-update attempt set
-    state = :state, node_epoch = :node_epoch, started_ms = :started_ms, ended_ms = :ended_ms, exit_code = :exit_code,
-    reason = :reason
-where token = :token and state = :was_state and node_epoch = :was_node_epoch
+update attempt set state = ?, node_epoch = ?, started_ms = ?, ended_ms = ?, exit_code = ?, reason = ?
+where token = ? and state = ? and node_epoch = ?
 """
 _SELECT_LIVE = "select * from attempt where state < 10 order by token"
 _SELECT_ONE = "select * from attempt where token = :token"
 _SELECT_OF_JOB = "select * from attempt where job = :job order by n desc limit :limit"
 
 
-def insert(db: sqlite3.Connection, attempt: Attempt) -> None:
-    """A job placed."""
-    needs = attempt.resources
-    values = {
-        "token": attempt.token,
-        "job": attempt.job,
-        "n": attempt.n,
-        "node": attempt.node,
-        "node_epoch": attempt.node_epoch,
-        "state": attempt.state,
-        "gpus": text.of_plain(attempt.gpus),
-        "gpu_count": needs.gpus,
-        "gpu_milli": needs.gpu_milli,
-        "cpu_milli": needs.cpu_milli,
-        "memory_bytes": needs.memory_bytes,
-        "disk_bytes": needs.disk_bytes,
-        "price_uh": attempt.price_uh,
-        "placed_ms": attempt.placed_ms,
-        "started_ms": attempt.started_ms,
-        "ended_ms": attempt.ended_ms,
-        "exit_code": attempt.exit_code,
-        "reason": attempt.reason,
-        "why": text.of_plain(dict(attempt.why)),
-    }
-    db.execute(_INSERT, values)
+def insert(db: sqlite3.Connection, attempts: Iterable[Attempt]) -> None:
+    """Jobs placed."""
+    db.executemany(_INSERT, map(_all_of, attempts))
 
 
-def update(db: sqlite3.Connection, before: Attempt, after: Attempt) -> None:
-    """An attempt moved on; where it is and what it holds never changes.
+def update(db: sqlite3.Connection, moved: Sequence[tuple[Attempt, Attempt]]) -> None:
+    """Attempts moved on, each from the first to the second; where one is and what it holds never changes.
 
     Raises:
-        StaleWriteError: its state is not that of `before`.
+        StaleWriteError: the state of one is not that of its first.
     """
-    values = {
-        "token": after.token,
-        "state": after.state,
-        "node_epoch": after.node_epoch,
-        "started_ms": after.started_ms,
-        "ended_ms": after.ended_ms,
-        "exit_code": after.exit_code,
-        "reason": after.reason,
-        "was_state": before.state,
-        "was_node_epoch": before.node_epoch,
-    }
-    update_one(db, _UPDATE, values, f"attempt {after.token}")
+    rows = [
+        (
+            after.state,
+            after.node_epoch,
+            after.started_ms,
+            after.ended_ms,
+            after.exit_code,
+            after.reason,
+            after.token,
+            was.state,
+            was.node_epoch,
+        )
+        for was, after in moved
+    ]
+    update_each(db, _UPDATE, rows, "attempt")
 
 
 def live(db: sqlite3.Connection) -> Iterator[Attempt]:
@@ -91,6 +85,31 @@ def one(db: sqlite3.Connection, token: int) -> Attempt | None:
 def of_job(db: sqlite3.Connection, job: int, *, limit: int) -> tuple[Attempt, ...]:
     """A job's tries, the latest first."""
     return tuple(map(_attempt, db.execute(_SELECT_OF_JOB, {"job": job, "limit": limit})))
+
+
+def _all_of(attempt: Attempt) -> Row:
+    needs = attempt.resources
+    return (
+        attempt.token,
+        attempt.job,
+        attempt.n,
+        attempt.node,
+        attempt.node_epoch,
+        attempt.state,
+        text.of_numbers(attempt.gpus),
+        needs.gpus,
+        needs.gpu_milli,
+        needs.cpu_milli,
+        needs.memory_bytes,
+        needs.disk_bytes,
+        attempt.price_uh,
+        attempt.placed_ms,
+        attempt.started_ms,
+        attempt.ended_ms,
+        attempt.exit_code,
+        attempt.reason,
+        text.of_plain(attempt.why),
+    )
 
 
 def _attempt(row: sqlite3.Row) -> Attempt:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 
 from scheduler.records import Artifact, Event, Figure, NodeFigure, Remark, ReportEntry, Result, SealedSecret
 from scheduler.store import text
+from scheduler.store.statement import insertion
 
-_INSERT_EVENT = """
-insert into event (seq, at_ms, kind, actor, job, token, node, data)
-values (:seq, :at_ms, :kind, :actor, :job, :token, :node, :data)
-"""
+_INSERT_EVENT = insertion("event", ("seq", "at_ms", "kind", "actor", "job", "token", "node", "data"))
 _SELECT_EVENTS = "select * from event where seq > :after order by seq limit :limit"
 _SELECT_EVENTS_OF_JOB = """
 select * from event where job = :job and seq > :after and (:node is null or node = :node) order by seq limit :limit
@@ -29,9 +28,7 @@ _SELECT_EVENT_FROM = "select seq, at_ms from event where seq >= :seq order by se
 _RAISE_EVENT_FLOOR = "update meta set value = max(value, :floor) where key = 'event_floor'"
 _DELETE_EVENTS = "delete from event where seq < (select value from meta where key = 'event_floor')"
 
-_INSERT_RESULT = """
-insert into result (job, token, exit_code, artifacts, at_ms) values (:job, :token, :exit_code, :artifacts, :at_ms)
-"""
+_INSERT_RESULT = insertion("result", ("job", "token", "exit_code", "artifacts", "at_ms"))
 _SELECT_RESULT = "select * from result where job = :job"
 
 # an agent that did not hear the answer sends its report again
@@ -58,19 +55,13 @@ _SELECT_SEALED = "select name, sealed from secret where job = :job"
 _COUNT_SEALED = "select count(*) from secret"
 
 
-def insert_event(db: sqlite3.Connection, event: Event) -> None:
+def insert_events(db: sqlite3.Connection, events: Iterable[Event]) -> None:
     """Something happened."""
-    values = {
-        "seq": event.seq,
-        "at_ms": event.at_ms,
-        "kind": event.kind,
-        "actor": event.actor,
-        "job": event.job,
-        "token": event.token,
-        "node": event.node,
-        "data": text.of_plain(dict(event.data)),
-    }
-    db.execute(_INSERT_EVENT, values)
+    rows = (
+        (one.seq, one.at_ms, one.kind, one.actor, one.job, one.token, one.node, text.of_plain(one.data))
+        for one in events
+    )
+    db.executemany(_INSERT_EVENT, rows)
 
 
 def events(db: sqlite3.Connection, *, after: int, limit: int, job: int | None, node: int | None) -> tuple[Event, ...]:
@@ -112,16 +103,10 @@ def prune_events(db: sqlite3.Connection, below: int) -> int:
     return db.execute(_DELETE_EVENTS).rowcount
 
 
-def insert_result(db: sqlite3.Connection, result: Result) -> None:
-    """The one outcome of a job; a second one is refused by the table's key."""
-    values = {
-        "job": result.job,
-        "token": result.token,
-        "exit_code": result.exit_code,
-        "artifacts": text.of_records(result.artifacts),
-        "at_ms": result.at_ms,
-    }
-    db.execute(_INSERT_RESULT, values)
+def insert_results(db: sqlite3.Connection, results: Iterable[Result]) -> None:
+    """The one outcome of each job; a second one is refused by the table's key."""
+    rows = ((one.job, one.token, one.exit_code, text.of_records(one.artifacts), one.at_ms) for one in results)
+    db.executemany(_INSERT_RESULT, rows)
 
 
 def result(db: sqlite3.Connection, job: int) -> Result | None:

@@ -3,32 +3,47 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from scheduler.lifecycle import JobState, is_ended
 from scheduler.records import Job, JobSpec
 from scheduler.store import text
-from scheduler.store.statement import Values, update_one
+from scheduler.store.statement import Row, insertion, update_each
 
-_INSERT = """
-insert into job (
-    id, owner, idempotency_key, name, priority, spec, state, token, attempts, retries_used, replacements, next_at_ms,
-    reason, created_ms, ended_ms, exit_code, checkpoint_sha256, crash_exit, crash_nodes, lost_nodes, cancelled
-) values (
-    :id, :owner, :idempotency_key, :name, :priority, :spec, :state, :token, :attempts, :retries_used, :replacements,
-    :next_at_ms, :reason, :created_ms, :ended_ms, :exit_code, :checkpoint_sha256, :crash_exit, :crash_nodes,
-    :lost_nodes, :cancelled
+_INSERT = insertion(
+    "job",
+    (
+        "id",
+        "owner",
+        "idempotency_key",
+        "name",
+        "priority",
+        "spec",
+        "created_ms",
+        # from here on as _progress has them
+        "state",
+        "token",
+        "attempts",
+        "retries_used",
+        "replacements",
+        "next_at_ms",
+        "reason",
+        "ended_ms",
+        "exit_code",
+        "checkpoint_sha256",
+        "crash_exit",
+        "crash_nodes",
+        "lost_nodes",
+        "cancelled",
+    ),
 )
-"""
 _UPDATE = """
 update job set
-    state = :state, token = :token, attempts = :attempts, retries_used = :retries_used, replacements = :replacements,
-    next_at_ms = :next_at_ms, reason = :reason, ended_ms = :ended_ms, exit_code = :exit_code,
-    checkpoint_sha256 = :checkpoint_sha256, crash_exit = :crash_exit, crash_nodes = :crash_nodes,
-    lost_nodes = :lost_nodes, cancelled = :cancelled
-where id = :id and state = :was_state and token is :was_token and attempts = :was_attempts
+    state = ?, token = ?, attempts = ?, retries_used = ?, replacements = ?, next_at_ms = ?, reason = ?, ended_ms = ?,
+    exit_code = ?, checkpoint_sha256 = ?, crash_exit = ?, crash_nodes = ?, lost_nodes = ?, cancelled = ?
+where id = ? and state = ? and token is ? and attempts = ?
 """
-_FORGET_SECRETS = "delete from secret where job = :job"
+_FORGET_SECRETS = "delete from secret where job = ?"
 _SELECT_LIVE = "select * from job where state < 10 order by id"
 _SELECT_ONE = "select * from job where id = :id"
 _SELECT_BY_KEY = "select * from job where owner = :owner and idempotency_key = :key"
@@ -44,30 +59,24 @@ order by id desc limit :limit
 """
 
 
-def insert(db: sqlite3.Connection, job: Job) -> None:
-    """A job submitted."""
-    fixed = {
-        "id": job.id,
-        "owner": job.owner,
-        "idempotency_key": job.idempotency_key,
-        "name": job.spec.name,
-        "priority": job.spec.priority,
-        "spec": text.of_record(job.spec),
-        "created_ms": job.created_ms,
-    }
-    db.execute(_INSERT, {**fixed, **_progress(job)})
+def insert(db: sqlite3.Connection, jobs: Iterable[Job]) -> None:
+    """Jobs submitted."""
+    db.executemany(_INSERT, map(_all_of, jobs))
 
 
-def update(db: sqlite3.Connection, before: Job, after: Job) -> None:
-    """A job changed; its specification never does. With its end its secrets go.
+def update(db: sqlite3.Connection, moved: Sequence[tuple[Job, Job]]) -> None:
+    """Jobs changed, each from the first to the second; a specification never does.
 
     Raises:
-        StaleWriteError: state, token or number of attempts are not those of `before`.
+        StaleWriteError: state, token or number of attempts of one are not those of its first.
     """
-    was = {"was_state": before.state, "was_token": before.token, "was_attempts": before.attempts}
-    update_one(db, _UPDATE, {"id": after.id, **_progress(after), **was}, f"job {after.id}")
-    if is_ended(after.state) and not is_ended(before.state) and after.spec.secrets:
-        db.execute(_FORGET_SECRETS, {"job": after.id})
+    rows = [(*_progress(after), after.id, was.state, was.token, was.attempts) for was, after in moved]
+    update_each(db, _UPDATE, rows, "job")
+
+
+def forget_secrets(db: sqlite3.Connection, jobs: Iterable[Job]) -> None:
+    """With their end the secrets of jobs go."""
+    db.executemany(_FORGET_SECRETS, [(job.id,) for job in jobs if job.spec.secrets and is_ended(job.state)])
 
 
 def live(db: sqlite3.Connection) -> Iterator[Job]:
@@ -98,23 +107,29 @@ def page(
     return tuple(map(_job, db.execute(_SELECT_PAGE_OF_OWNER, {"owner": owner, **values})))
 
 
-def _progress(job: Job) -> Values:
-    return {
-        "state": job.state,
-        "token": job.token,
-        "attempts": job.attempts,
-        "retries_used": job.retries_used,
-        "replacements": job.replacements,
-        "next_at_ms": job.next_at_ms,
-        "reason": job.reason,
-        "ended_ms": job.ended_ms,
-        "exit_code": job.exit_code,
-        "checkpoint_sha256": job.checkpoint_sha256,
-        "crash_exit": job.crash_exit,
-        "crash_nodes": text.of_plain(job.crash_nodes),
-        "lost_nodes": text.of_plain(job.lost_nodes),
-        "cancelled": job.cancelled,
-    }
+def _all_of(job: Job) -> Row:
+    spec = job.spec
+    fixed = (job.id, job.owner, job.idempotency_key, spec.name, spec.priority, text.of_record(spec), job.created_ms)
+    return (*fixed, *_progress(job))
+
+
+def _progress(job: Job) -> Row:
+    return (
+        job.state,
+        job.token,
+        job.attempts,
+        job.retries_used,
+        job.replacements,
+        job.next_at_ms,
+        job.reason,
+        job.ended_ms,
+        job.exit_code,
+        job.checkpoint_sha256,
+        job.crash_exit,
+        text.of_numbers(job.crash_nodes),
+        text.of_numbers(job.lost_nodes),
+        job.cancelled,
+    )
 
 
 def _job(row: sqlite3.Row) -> Job:

@@ -4,53 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from scheduler.book import Change, Counters, Row
-from scheduler.proofs.rows import Challenge, EvidenceEntry
 from scheduler.records import (
-    Account,
-    Attempt,
-    Blob,
-    Event,
     Job,
-    MarketNode,
-    NodeFigure,
-    ReportEntry,
-    Result,
-    SealedSecret,
 )
-from scheduler.store import accounts, attempts, evidence, history, jobs, meta, nodes, schema
+from scheduler.store import accounts, attempts, batch, evidence, history, jobs, meta, nodes, schema
 from scheduler.store.connection import BUSY_TIMEOUT_S, Lock, connect_writer, make_durable
 from scheduler.store.errors import StaleWriteError, StoreError
 from scheduler.store.seal import Sealer, make_key, read_key
 from scheduler.store.statement import transaction, translated
 from scheduler.store.wal import Log
-
-_INSERT: dict[type[Row], Callable[[sqlite3.Connection, Any], None]] = {
-    MarketNode: nodes.insert,
-    Job: jobs.insert,
-    Attempt: attempts.insert,
-    Result: history.insert_result,
-    Account: accounts.insert,
-    Blob: accounts.insert_blob,
-    Event: history.insert_event,
-    ReportEntry: history.insert_report,
-    NodeFigure: history.insert_figure,
-    SealedSecret: history.insert_secret,
-    Challenge: evidence.insert_challenge,
-    EvidenceEntry: evidence.insert,
-}
-_UPDATE: dict[type[Row], Callable[[sqlite3.Connection, Any, Any], None]] = {
-    MarketNode: nodes.update,
-    Job: jobs.update,
-    Attempt: attempts.update,
-    Account: accounts.update,
-    Challenge: evidence.update_challenge,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +73,8 @@ class Store:
         """
         with translated(f"writing {self.path}"), transaction(self._db):
             try:
-                self._apply(changes, counters)
+                batch.write(self._db, changes)
+                meta.raise_counters(self._db, self._saved, counters)
             except (ValueError, TypeError, OverflowError) as error:  # text or numbers that no column can hold
                 raise StaleWriteError(f"writing {self.path}: a row cannot be stored: {error}") from error
         self._saved = counters
@@ -149,17 +117,6 @@ class Store:
                 self._db.close()
         finally:
             self._lock.release()
-
-    def _apply(self, changes: Iterable[Change], counters: Counters) -> None:
-        for change in changes:
-            kind = type(change.after)
-            if change.before is None:
-                _INSERT[kind](self._db, change.after)
-            elif kind in _UPDATE:
-                _UPDATE[kind](self._db, change.before, change.after)
-            else:
-                raise StaleWriteError(f"a {kind.__name__} is history and never changed")
-        meta.raise_counters(self._db, self._saved, counters)
 
 
 def open_store(path: Path) -> Store:

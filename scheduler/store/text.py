@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from scheduler.codec import CodecError, decode, encode
 from scheduler.store.errors import DamagedError
 
 T = TypeVar("T")
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
 def of_record(record: object) -> str:
@@ -29,7 +31,13 @@ def of_named(records: Mapping[str, object]) -> str:
 
 def of_plain(value: object) -> str:
     """What is JSON already: numbers, texts, lists, objects. NaN is refused (ValueError)."""
-    return json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return _ENCODER.encode(value)
+
+
+@lru_cache(maxsize=4096)
+def of_numbers(numbers: tuple[int, ...]) -> str:
+    """A short list of whole numbers, of which the same are written again and again."""
+    return _ENCODER.encode(numbers)
 
 
 def record(kind: type[T], text: str) -> T:

@@ -12,7 +12,7 @@ import pytest
 from scheduler.book import Change, Counters, Row
 from scheduler.lifecycle import AttemptState, JobState, Standing
 from scheduler.proofs.rows import ChallengeState
-from scheduler.records import Figure
+from scheduler.records import Figure, SealedSecret
 from scheduler.store.errors import StaleWriteError
 from scheduler.store.reader import Reader
 from scheduler.store.store import Store, open_store
@@ -246,6 +246,39 @@ def test_a_new_attempt_follows_the_end_of_the_last_in_one_batch(store: Store) ->
     store.write([Change(ATTEMPT, ENDED), Change(None, second)], replace(COUNTERS, token=3))
 
     assert store.load().rows[-1] == second
+
+
+def test_a_job_that_begins_and_ends_in_one_batch_is_as_it_ended(store: Store) -> None:
+    """Submitted with a secret, placed twice and done: rows as they became, no secret, one guard at the start."""
+    lost = replace(ATTEMPT, state=AttemptState.LOST, ended_ms=6_000)
+    again = replace(RUNNING, token=2, n=2)
+    ended = replace(again, state=AttemptState.SUCCEEDED, ended_ms=9_000, exit_code=0)
+    with_secret = replace(JOB, spec=replace(JOB.spec, secrets=("key",)))
+    placed = replace(with_secret, state=JobState.ACTIVE, token=1, attempts=1)
+    done = replace(placed, state=JobState.DONE, token=2, attempts=2, ended_ms=9_000)
+    add(store, ACCOUNT, NODE)
+
+    store.write(
+        [
+            Change(None, with_secret),
+            Change(None, SealedSecret(job=JOB.id, name="key", sealed=b"sealed")),
+            Change(with_secret, placed),
+            Change(None, ATTEMPT),
+            Change(ATTEMPT, lost),
+            Change(None, again),
+            Change(again, ended),
+            Change(placed, done),
+            Change(None, replace(RESULT, token=2)),
+        ],
+        COUNTERS,
+    )
+
+    reader = Reader(store.path)
+    assert reader.job(JOB.id) == done
+    assert reader.attempts(JOB.id, limit=3) == (ended, lost)
+    assert reader.secrets(JOB.id) == {}
+    assert reader.result(JOB.id) == replace(RESULT, token=2)
+    reader.close()
 
 
 def test_a_job_has_one_result(store: Store) -> None:
