@@ -78,6 +78,7 @@ class ControlSettings:
     requalify_ms: int = 24 * HOUR_MS  #: from one report to the next
     requalify_jitter: float = 0.1  #: part of it, earlier or later, so that a fleet is not measured at once
     unsure_ms: int = HOUR_MS  #: until a node whose report said neither yes nor no is measured again
+    busy_ms: int = 3 * MINUTE_MS  #: the same where others' work may be why; twice as long each time, to unsure_ms
     stale_ms: int = 48 * HOUR_MS  #: a report older than this degrades its node
     ask_again_ms: int = 10 * MINUTE_MS  #: between two requests to measure that brought no report
     retry_ms: int = 10_000  #: a job that fits nowhere is tried again after this, if nothing changed before

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scheduler.clock import Now
-from scheduler.desk import Desk, Refused
+from scheduler.desk import ControlSettings, Desk, Refused
 from scheduler.events import Kind
 from scheduler.lifecycle import Standing
 from scheduler.outcome import lose
@@ -103,10 +103,9 @@ def accept_report(desk: Desk, node: int, summary: ReportSummary, now: Now) -> Ma
     if found.report_id == summary.report_id:
         return found
     standing, why, proof = under_bar(found.proof, *_judged(found, summary))
-    settings = desk.settings
-    known = summary.verdict != "unknown"
-    jitter = 1 + settings.requalify_jitter * (2 * desk.random() - 1)
-    due_in_ms = int((settings.requalify_ms if known else settings.unsure_ms) * jitter)
+    jitter = 1 + desk.settings.requalify_jitter * (2 * desk.random() - 1)
+    due_in_ms = int(_again_ms(desk.settings, found, summary) * jitter)
+    desk.presence(node).asked_ms = None
     desk.say(
         Kind.NODE_MEASURED,
         now,
@@ -164,6 +163,16 @@ def disbelieve_report(desk: Desk, node: int, report: str, why: str, now: Now) ->
     return desk.book.change(found, standing=standing, why=why, due_ms=due_ms, proof=proof)
 
 
+def _again_ms(settings: ControlSettings, node: MarketNode, summary: ReportSummary) -> int:
+    """From this report to the next measurement."""
+    if summary.disturbance:
+        waited_ms = node.due_ms - node.reported_ms if node.due_ms is not None and node.reported_ms is not None else 0
+        if waited_ms > (1 + settings.requalify_jitter) * settings.unsure_ms:  # the report before was a sure one
+            waited_ms = 0
+        return min(settings.unsure_ms, max(settings.busy_ms, 2 * waited_ms))
+    return settings.unsure_ms if summary.verdict == "unknown" else settings.requalify_ms
+
+
 def _judged(node: MarketNode, summary: ReportSummary) -> tuple[Standing, str]:
     """What a node stands as after a report, and why."""
     if summary.verdict == "qualified":
@@ -172,6 +181,8 @@ def _judged(node: MarketNode, summary: ReportSummary) -> tuple[Standing, str]:
             return Standing.READY, ""
         return Standing.DEGRADED, "; ".join(remark.text for remark in warnings[:3])
     why = summary.reasons[0] if summary.reasons else "its report does not say why"
+    if summary.disturbance:
+        why = f"measured while the machine was busy: {summary.disturbance}"
     if summary.verdict == "unknown" and node.standing in _WORKS:
         return Standing.DEGRADED, why
     return Standing.QUARANTINED, why

@@ -39,6 +39,8 @@ MARKET_NAMES = {
     "NVIDIA A100 80GB PCIe": "A100 PCIe 80GB",
     "NVIDIA A100-PCIE-40GB": "A100 PCIe 40GB",
 }
+#: findings that others were at work on the machine, or on its host, while it was measured
+OTHERS = frozenset({"NOISY_NEIGHBOUR", "CPU_STEAL", "GPU_FOREIGN_PROCESS"})
 #: kept of what a device calls itself
 DEVICE_CHARS = 64
 MAKERS = ("NVIDIA ", "Tesla ", "GeForce ")
@@ -70,6 +72,15 @@ class ReportSummary:
     def warnings(self) -> tuple[Remark, ...]:
         """What makes a qualified node a degraded one."""
         return tuple(remark for remark in self.remarks if remark.severity == "warning")
+
+    @property
+    def disturbance(self) -> str:
+        """What others did meanwhile, where that alone may be why it did not qualify; "" otherwise."""
+        told = [remark for remark in self.remarks if remark.severity != "info"]
+        of_its_own = any(remark.severity == "failure" and remark.code not in OTHERS for remark in told)
+        if self.verdict == "qualified" or of_its_own:
+            return ""
+        return next((remark.text for remark in told if remark.code in OTHERS), "")
 
 
 def summarise(report: Report, reference: Reference | None = None) -> ReportSummary:

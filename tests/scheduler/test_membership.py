@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from scheduler.control import Refused
 from scheduler.lifecycle import AttemptState, JobState, Standing
-from scheduler.records import Capacity, Figure, MarketNode, NodeFigure, ReportEntry
+from scheduler.market.listing import ReportSummary
+from scheduler.records import Capacity, Figure, MarketNode, NodeFigure, Remark, ReportEntry
 from tests.scheduler.market_floor import CAPACITY, Floor, summary, warning
 
 DAY_MS = 24 * 3_600_000
@@ -173,6 +175,73 @@ def test_a_first_report_that_says_neither_yes_nor_no_is_no_yes() -> None:
 
     assert (row.standing, row.why) == (Standing.QUARANTINED, "clocks differ")
     assert row.due_ms == floor.now.unix_ms + 3_600_000
+
+
+BUSY = Remark(code="NOISY_NEIGHBOUR", severity="warning", text="others kept 2 CPUs busy: make", remedy="")
+STOLEN = Remark(code="CPU_STEAL", severity="failure", text="the hypervisor kept 30 %", remedy="")
+MEMORY = Remark(code="ECC_UNCORRECTED", severity="failure", text="memory errors", remedy="")
+MINUTE_MS = 60_000
+
+
+def disturbed(**changes: Any) -> ReportSummary:
+    """A report of a run that other work left no time."""
+    fields = {"verdict": "unknown", "reasons": ("matmul.int8 did not end",), "remarks": (BUSY,)}
+    return summary(**{**fields, **changes})
+
+
+def test_a_node_that_was_measured_while_it_was_busy_is_measured_again_in_minutes() -> None:
+    """After 3, 6, 12, 24, 48 and then 60: soon when that was a moment's work, seldom when it goes on."""
+    floor = Floor(nodes=0)
+    node = floor.enrol()
+    floor.control.register(node, 0, "boot-1", floor.now)
+    waits_min = []
+    for number in range(8):
+        assert floor.sync(node).qualify
+        floor.sync(node, qualifying=True)
+        floor.clock.forward(45_000)
+        row = floor.control.accept_report(node, disturbed(report_id=f"r{number}"), floor.now)
+        floor.commit()
+        assert row.standing is Standing.QUARANTINED
+        assert row.why == "measured while the machine was busy: others kept 2 CPUs busy: make"
+        assert row.due_ms is not None
+        waits_min.append((row.due_ms - floor.now.unix_ms) / MINUTE_MS)
+        floor.clock.forward(row.due_ms - floor.now.unix_ms - 1)
+        assert not floor.sync(node).qualify
+        floor.clock.forward(1)
+
+    assert waits_min == [3, 6, 12, 24, 48, 60, 60, 60]
+
+
+@pytest.mark.parametrize(
+    ("changes", "hours"),
+    [
+        ({"verdict": "not_qualified", "remarks": (STOLEN,)}, 0.05),
+        ({"verdict": "not_qualified", "remarks": (MEMORY, BUSY)}, 24),
+        ({"remarks": ()}, 1),
+        ({"remarks": (replace(BUSY, severity="info"),)}, 1),
+        ({"verdict": "qualified"}, 24),
+    ],
+)
+def test_only_who_may_have_failed_for_others_work_alone_is_measured_again_so_soon(
+    changes: dict[str, Any], hours: float
+) -> None:
+    """Whoever failed for something worse, or did not fail, waits as usual; a machine's host may be the one at work."""
+    floor = Floor(nodes=0)
+    node = floor.enrol()
+
+    row = floor.control.accept_report(node, disturbed(**changes), floor.now)
+
+    assert row.due_ms == floor.now.unix_ms + hours * 3_600_000
+
+
+def test_a_node_that_worked_goes_on_when_it_was_measured_while_it_was_busy() -> None:
+    """Degraded, and as soon measured again as one that has yet to work."""
+    floor = Floor()
+
+    row = floor.control.accept_report(1, disturbed(report_id="new"), floor.now)
+
+    assert (row.standing, row.due_ms) == (Standing.DEGRADED, floor.now.unix_ms + 3 * MINUTE_MS)
+    assert row.why == "measured while the machine was busy: others kept 2 CPUs busy: make"
 
 
 def test_a_report_that_cannot_be_true_takes_the_node_out() -> None:
