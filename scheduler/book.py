@@ -8,9 +8,10 @@ what the database holds.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol, TypeVar
 
+from scheduler.evolve import evolve
 from scheduler.lifecycle import is_ended, is_live
 from scheduler.proofs.rows import NO_ENTRY, Challenge, ChallengeState, EvidenceEntry
 from scheduler.records import (
@@ -59,7 +60,7 @@ class Change:
 
 
 class Watcher(Protocol):
-    """Something that follows the rows: the placement index."""
+    """Something that follows the rows that the book keeps: the placement index."""
 
     def changed(self, before: Row | None, after: Row | None) -> None:
         """A row was added (no `before`), replaced, or its addition undone (no `after`)."""
@@ -83,7 +84,7 @@ class Mark:
     """How far the journal and the counters were."""
 
     place: int
-    counters: Counters
+    numbers: tuple[int, ...]
 
 
 class Book:
@@ -97,16 +98,22 @@ class Book:
         self.challenges: dict[str, Challenge] = {}  #: those in flight
         self.evidence_head = NO_ENTRY  #: digest of the newest entry
         self.tokens_of_node: dict[int, set[int]] = {}  #: node -> tokens of its live attempts
-        self.counters = Counters()
+        self._next: dict[str, int] = asdict(Counters())
         self._journal: list[Change] = []
-        self._counters_before = self.counters
+        self._next_before = self._numbers()
         self._watchers = [*watchers]
 
     def load(self, rows: Iterable[Row], counters: Counters) -> None:
         """Fill an empty book from the store; nothing of it enters the journal."""
         for row in rows:
             self._put(None, row)
-        self.counters = self._counters_before = counters
+        self._next = asdict(counters)
+        self._next_before = self._numbers()
+
+    @property
+    def counters(self) -> Counters:
+        """The next number of each kind."""
+        return Counters(**self._next)
 
     def watch(self, watcher: Watcher) -> None:
         """Tell `watcher` of every row there is, and from now on of every change."""
@@ -118,8 +125,8 @@ class Book:
 
     def number(self, kind: CounterName) -> int:
         """The next number of its kind, used up."""
-        taken: int = getattr(self.counters, kind)
-        self.counters = replace(self.counters, **{kind: taken + 1})
+        taken = self._next[kind]
+        self._next[kind] = taken + 1
         return taken
 
     def add(self, row: Row) -> None:
@@ -141,7 +148,7 @@ class Book:
         """
         if self._held(row) is not row:
             raise StaleRowError(f"{type(row).__name__} was changed since it was read")
-        after = replace(row, **values)
+        after = evolve(row, values)
         self._journal.append(Change(row, after))
         self._put(row, after)
         return after
@@ -154,24 +161,31 @@ class Book:
     @property
     def counters_changed(self) -> bool:
         """Whether numbers were used up since the last commit."""
-        return self.counters != self._counters_before
+        return self._numbers() != self._next_before
 
     def mark(self) -> Mark:
         """A place in the journal to which one command can be undone, while those before it stay."""
-        return Mark(len(self._journal), self.counters)
+        return Mark(len(self._journal), self._numbers())
+
+    def since(self, mark: Mark) -> list[Change]:
+        """The changes after a mark, in order."""
+        return self._journal[mark.place :]
 
     def committed(self) -> None:
         """The store holds the pending changes."""
         self._journal.clear()
-        self._counters_before = self.counters
+        self._next_before = self._numbers()
 
     def undo(self, to: Mark | None = None) -> None:
         """Take back the changes after `to`; all that are pending without it."""
-        place, counters = (to.place, to.counters) if to else (0, self._counters_before)
+        place, numbers = (to.place, to.numbers) if to else (0, self._next_before)
         while len(self._journal) > place:
             change = self._journal.pop()
             self._put(change.after, change.before)
-        self.counters = counters
+        self._next = dict(zip(self._next, numbers, strict=True))
+
+    def _numbers(self) -> tuple[int, ...]:
+        return tuple(self._next.values())
 
     def _held(self, row: MarketNode | Job | Attempt | Account | Challenge) -> Row | None:
         match row:
@@ -203,6 +217,8 @@ class Book:
                 _set(self.challenges, name, None if progress is ChallengeState.DONE else after)
             case EvidenceEntry(sha256=digest, prev_sha256=prev):
                 self.evidence_head = prev if after is None else digest
+            case _:
+                return  # history, kept by the store alone
         for watcher in self._watchers:
             watcher.changed(before, after)
 

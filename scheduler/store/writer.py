@@ -171,7 +171,7 @@ class Writer(Generic[C]):
             book.undo(mark)
             ask.answer, ask.error = None, error
             return
-        for change in book.pending[mark.place :]:
+        for change in book.since(mark):
             if isinstance(change.after, Job):
                 self._jobs[change.after.owner, change.after.idempotency_key] = change.after
 
