@@ -17,7 +17,8 @@ from qualify import places
 from server.cli_shared import fail, guarded, say
 
 if TYPE_CHECKING:
-    from server.up import Ready
+    from scheduler.records import MarketNode
+    from server.own_node import Ready
 
 PORT = 8700
 
@@ -45,9 +46,10 @@ def up(data: Path | None, port: int, price: float, name: str | None, device: str
     """
     from scheduler.store.errors import StoreError
     from scheduler.verbs import node_name
+    from server.own_node import Wishes, Words
     from server.serving import ServingError
     from server.settings import SettingsError
-    from server.up import UpError, Wishes, Words
+    from server.up import UpError
     from server.up import up as serve_all
 
     wishes = Wishes(
@@ -58,7 +60,7 @@ def up(data: Path | None, port: int, price: float, name: str | None, device: str
         device=device,
     )
     command = "gridmark run" if data is None else f"GRIDMARK_DATA={shlex.quote(str(wishes.data))} gridmark run"
-    words = Words(say=say, ready=lambda ready: _announce(ready, command, as_json=as_json))
+    words = Words(say=say, ready=lambda ready: _announce(ready, command, as_json=as_json), standing=_tell_standing)
     try:
         running = serve_all(wishes, os.environ, words)
     except (UpError, StoreError, ServingError, SettingsError) as error:
@@ -75,8 +77,9 @@ def up(data: Path | None, port: int, price: float, name: str | None, device: str
 def _announce(ready: Ready, command: str, *, as_json: bool) -> None:
     from reports import units
     from scheduler import codec
-    from scheduler.lifecycle import Standing, shown
+    from scheduler.lifecycle import shown
     from server import cli_words as words
+    from server.own_node import takes_jobs
 
     node = ready.node
     token = ready.tokens["renter"]
@@ -89,11 +92,22 @@ def _announce(ready: Ready, command: str, *, as_json: bool) -> None:
     has = words.capacity(codec.encode(node.capacity))
     standing = shown(node.standing, online=True, draining=node.draining)
     say(f"node {node.id} is {units.plain(node.name)}: {units.plain(node.model)}, {has}: {standing}")
-    if node.standing not in (Standing.READY, Standing.DEGRADED):
-        again = words.until(node.due_ms, time.time_ns() // 1_000_000)
-        say(f"it takes no jobs: {units.plain(node.why)}; `gridmark node {node.id}` says more")
-        say(f"it is measured again {again}, or as soon as `gridmark due --within 1d --run` asks for it")
+    if not takes_jobs(node):
+        _tell_standing(node)
     say(f"in another terminal: {command} -- echo hello")
+
+
+def _tell_standing(node: MarketNode) -> None:
+    from reports import units
+    from server import cli_words as words
+    from server.own_node import takes_jobs
+
+    if takes_jobs(node):
+        say(f"node {node.id} takes jobs now")
+        return
+    again = words.until(node.due_ms, time.time_ns() // 1_000_000)
+    say(f"node {node.id} takes no jobs: {units.plain(node.why)}; `gridmark node {node.id}` says more")
+    say(f"it is measured again {again}, or as soon as `gridmark due --within 1d --run` asks for it")
 
 
 @click.command()

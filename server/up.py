@@ -7,32 +7,26 @@ the process ends goes on under its supervisors: frozen when the lease lapses, th
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import gzip
 import json
 import logging.handlers
-import random
 import signal
 import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from scheduler.node import identity, kernel
-from scheduler.node.agent import Agent, AgentError, Config, agent_folder
-from scheduler.node.join import JoinError, Offer, enrol, offered
-from scheduler.node.remote import Remote, RemoteError
-from scheduler.node.trust import trusted
-from scheduler.records import MarketNode, Role
+from scheduler.node import identity
+from scheduler.node.agent import agent_folder
+from scheduler.records import Role
 from server import auth, client_settings, serving
 from server.client import ClientError
 from server.client_settings import Kept
+from server.own_node import LOG_FILE, NodeThread, Wishes, Words
 from server.problems import ProblemError
 from server.runtime import Runtime
 from server.settings import Settings
@@ -41,43 +35,11 @@ HOST = "127.0.0.1"
 ROLES: tuple[Role, ...] = ("renter", "supplier", "operator")
 #: the market takes a report up to an hour after its run ended; of an older one the measurement is repeated
 REPORT_AGE = "50m"
-LOG_FILE = "server.log"
 LOG_BYTES = 16 << 20
-#: how long the node may take from its first call to its first answer
-ONLINE_S = 15.0
-ONLINE_LOOK_S = 0.02
 
 
 class UpError(Exception):
     """It cannot begin, or go on; one sentence."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
-    """What was asked for."""
-
-    data: Path
-    port: int
-    price_uh: int  #: micro-dollars per hour of this machine
-    name: str
-    device: str = "auto"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ready:
-    """What whoever started it needs to know."""
-
-    url: str
-    tokens: Mapping[str, str]  #: by role
-    node: MarketNode
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Words:
-    """How it speaks."""
-
-    say: Callable[[str], None]  #: a sentence for people
-    ready: Callable[[Ready], None]  #: jobs can be run from now on
 
 
 def up(wishes: Wishes, environment: Mapping[str, str], words: Words) -> int:
@@ -233,99 +195,3 @@ def _stopped_once_serving() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-class NodeThread:
-    """This machine as a node of the server in the same process; speaks to it as any other node does."""
-
-    def __init__(
-        self,
-        runtime: Runtime,
-        wishes: Wishes,
-        environment: Mapping[str, str],
-        words: Words,
-        *,
-        tokens: Mapping[str, str],
-        report: bytes | None,
-    ) -> None:
-        self.failure = ""  #: why the node could not serve, or go on
-        self._runtime = runtime
-        self._wishes = wishes
-        self._environment = environment
-        self._words = words
-        self._tokens = tokens
-        self._report = report
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop: asyncio.Event | None = None
-
-    def start(self, url: str) -> None:
-        """Join and serve, from now on."""
-        self._thread = threading.Thread(target=self._run, args=(url,), name="gridmark-node")
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Leave politely; returns when it has."""
-        if self._thread is None:
-            return
-        if self._loop is not None and self._stop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended by itself
-                self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
-
-    def _run(self, url: str) -> None:
-        try:
-            asyncio.run(self._serve(url))
-        except (AgentError, JoinError, identity.IdentityError, RemoteError, OSError) as error:
-            if not self._runtime.stopping:
-                self.failure = str(error)
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
-
-    async def _serve(self, url: str) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        if self._runtime.stopping:
-            return
-        data = self._wishes.data
-        names = await asyncio.to_thread(offered, self._environment, data, process=True)
-        offer = Offer(name=self._wishes.name, price_uh=self._wishes.price_uh, process=True)
-        kept = await enrol(url, self._tokens["supplier"], offer, data=data, names=names, unix_ms=_unix_ms())
-        if self._report is not None:
-            await self._hand_in(kept, self._report)
-        config = Config(data=data, environment=self._environment, random=random.random, unix_ms=_unix_ms, say=self._say)
-        announcing = asyncio.create_task(self._announce(url, kept.node))
-        try:
-            await Agent(config).run(self._stop)
-        finally:
-            announcing.cancel()
-
-    async def _hand_in(self, kept: identity.Enrolment, report: bytes) -> None:
-        folder = agent_folder(self._wishes.data)
-        remote = Remote(
-            kept.server,
-            node=kept.node,
-            key=identity.own_key(folder),
-            first_seq=identity.first_seq(folder, _unix_ms()),
-            verify=trusted(kept.server, None),
-        )
-        try:
-            await remote.register(kernel.boot_id())
-            await remote.post_report(report)
-        finally:
-            await remote.close()
-
-    async def _announce(self, url: str, node: int) -> None:
-        """Say that jobs can be run, as soon as the market has heard of the agent."""
-        for _ in range(round(ONLINE_S / ONLINE_LOOK_S)):
-            if (found := self._runtime.book.nodes[node]).online:
-                self._words.ready(Ready(url=url, tokens=self._tokens, node=found))
-                return
-            await asyncio.sleep(ONLINE_LOOK_S)
-        self._say(f"the node has not come online within {ONLINE_S:.0f} s; {self._wishes.data / LOG_FILE} may say why")
-
-    def _say(self, sentence: str) -> None:
-        if not self._runtime.stopping:  # then the server is gone for a reason
-            self._words.say(sentence)
-
-
-def _unix_ms() -> int:
-    return time.time_ns() // 1_000_000
