@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from functools import cache
 from operator import attrgetter
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+Copier = Callable[[Any, Mapping[str, Any]], Any]
+_COPIERS: dict[type[Any], Copier] = {}  #: made when a kind of row is first changed
 
 
 def evolve(row: T, values: Mapping[str, Any]) -> T:
@@ -21,12 +22,14 @@ def evolve(row: T, values: Mapping[str, Any]) -> T:
     Raises:
         TypeError: it has no such field.
     """
-    copy: T = _copier(type(row))(row, values)
+    copier = _COPIERS.get(type(row))
+    if copier is None:
+        copier = _COPIERS[type(row)] = _copier(type(row))
+    copy: T = copier(row, values)
     return copy
 
 
-@cache
-def _copier(kind: type[Any]) -> Callable[[Any, Mapping[str, Any]], Any]:
+def _copier(kind: type[Any]) -> Copier:
     names = [field.name for field in dataclasses.fields(kind)]
     place = {name: number for number, name in enumerate(names)}
     puts = [getattr(kind, name).__set__ for name in names]

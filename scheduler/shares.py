@@ -69,8 +69,10 @@ class Shares:
         held = self._held.get(account, NOTHING)
         if held == NOTHING:
             return 0.0
-        # more may be held than there is now: nodes that are silent keep their jobs for a while
-        dominant = max(mine / max(mine, there, 1) for mine, there in zip(held, self._there, strict=True))
+        dominant = 0.0
+        for mine, there in zip(held, self._there, strict=True):
+            if mine > 0:  # more may be held than there is now: nodes that are silent keep their jobs for a while
+                dominant = max(dominant, mine / max(mine, there))
         row = self._book.accounts.get(account)
         return dominant * 1000 / (1000 if row is None else row.weight_milli)
 

@@ -8,7 +8,7 @@ milliseconds later: good enough for an offer, which is no promise.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from scheduler.placement.leftovers import Leftovers
 from scheduler.placement.table import Live, Snapshot, Table
 from scheduler.placement.trail import Trail
 from scheduler.proofs.claims import LOCALITY, is_proved
-from scheduler.records import Attempt, Figure, Job, MarketNode, Resources
+from scheduler.records import Attempt, Capacity, Figure, Job, MarketNode, Resources
 
 WHOLE_GPU_MILLI = 1000
 #: states of GPUs that are remembered, besides two per node
@@ -36,8 +36,6 @@ _INTEGERS: Mapping[str, Callable[[MarketNode], int]] = {
     "disk_bytes": lambda node: node.capacity.disk_bytes,
     "price_uh": lambda node: node.price_uh,
 }
-#: what attempts leave; kept by additions and subtractions
-FREE = ("cpu_milli_free", "memory_bytes_free", "disk_bytes_free", "gpus_free", "gpu_milli_free", "gpu_milli_free_most")
 _FLOATS: Mapping[str, Callable[[MarketNode], float | None]] = {
     "health": lambda node: node.health,
     REPORTED_MS: lambda node: node.reported_ms,
@@ -63,6 +61,18 @@ _TEXTS: Mapping[str, Callable[[MarketNode], str]] = {
 }
 
 
+class Free(NamedTuple):
+    """What attempts leave of a node, kept by additions and subtractions: a row beside the columns of these names."""
+
+    cpu_milli_free: int = 0
+    memory_bytes_free: int = 0
+    disk_bytes_free: int = 0
+    gpus_free: int = 0
+    gpu_milli_free: int = 0
+    gpu_milli_free_most: int = 0
+    leftover: int = 0  #: the number of what is left of its GPUs, see leftovers.py
+
+
 class Index:
     """Follows the book (as its Watcher) and answers in columns; only the book's thread changes it."""
 
@@ -70,6 +80,7 @@ class Index:
         self._table = Table()
         self._slots: dict[int, int] = {}
         self._nodes: list[MarketNode | None] = []  #: by slot
+        self._free: list[Free] = []  #: by slot
         self._gpu_free: list[list[int]] = []  #: by slot: thousandths left of each GPU
         self._given_up: list[int] = []  #: slots of nodes whose addition was undone
         self._attempts: dict[int, dict[int, Attempt]] = {}  #: node -> token -> live attempt
@@ -79,7 +90,7 @@ class Index:
         self.leftovers = Leftovers()  #: what the column `leftover` counts through
         self.trail = Trail()  #: slots of which more or less is free
         self.terms_trail = Trail()  #: slots of which anything has changed but what is free
-        for name in (*_INTEGERS, *FREE, "leftover", "changed"):
+        for name in (*_INTEGERS, *Free._fields, "changed"):
             self._table.add_column(name, np.int64)
         for name in _FLOATS:
             self._table.add_column(name, np.float64, np.nan)
@@ -126,6 +137,15 @@ class Index:
     def gpus_free_at(self, slot: int) -> tuple[int, ...]:
         """Thousandths left of each GPU of the node at `slot`."""
         return tuple(self._gpu_free[slot])
+
+    def free_at(self, slot: int) -> Free:
+        """What is left of the node at `slot`."""
+        return self._free[slot]
+
+    def capacity_at(self, slot: int) -> Capacity:
+        """What the node at `slot` has, one that the index holds."""
+        node = self._nodes[slot]
+        return node.capacity if node is not None else Capacity()
 
     def slot_of(self, node: int) -> int | None:
         """The place of a node in every column; None for one the index does not hold."""
@@ -192,6 +212,7 @@ class Index:
         else:
             slot = len(self._nodes)
             self._nodes.append(None)
+            self._free.append(Free())
             self._gpu_free.append([])
             self._table.grow(slot + 1)
         self._slots[node] = slot
@@ -200,6 +221,7 @@ class Index:
     def _give_up(self, node: int, slot: int) -> None:
         del self._slots[node]
         self._nodes[slot] = None
+        self._free[slot] = Free()
         self._gpu_free[slot] = []
         self._table.clear(slot)
         self._given_up.append(slot)
@@ -266,36 +288,38 @@ class Index:
         """Everything of a node's capacity, less what its live attempts hold."""
         capacity = node.capacity
         self._gpu_free[slot] = list(capacity.gpu_milli)
-        self._table.set("cpu_milli_free", slot, capacity.cpu_milli)
-        self._table.set("memory_bytes_free", slot, capacity.memory_bytes)
-        self._table.set("disk_bytes_free", slot, capacity.disk_bytes)
-        self._count_gpus(slot)
+        left = (capacity.cpu_milli, capacity.memory_bytes, capacity.disk_bytes)
+        self._set_free(slot, Free(*left, *self._gpus_left(slot)))
         for attempt in self._attempts.get(node.id, {}).values():
             self._occupy(slot, attempt.resources, attempt.gpus, -1)
 
     def _occupy(self, slot: int, resources: Resources, gpus: tuple[int, ...], sign: int) -> None:
         """Take resources (sign -1) or give them back (+1)."""
-        table = self._table
-        for column, amount in (
-            ("cpu_milli_free", resources.cpu_milli),
-            ("memory_bytes_free", resources.memory_bytes),
-            ("disk_bytes_free", resources.disk_bytes),
-        ):
-            table.add(column, slot, sign * amount)
-        free = self._gpu_free[slot]
-        for gpu in gpus:
-            if gpu < len(free):  # a node may have come back with fewer
-                free[gpu] += sign * (resources.gpu_milli or WHOLE_GPU_MILLI)
+        was = self._free[slot]
         if gpus:
-            self._count_gpus(slot)
+            each_milli = sign * (resources.gpu_milli or WHOLE_GPU_MILLI)
+            milli = self._gpu_free[slot]
+            for gpu in gpus:
+                if gpu < len(milli):  # a node may have come back with fewer
+                    milli[gpu] += each_milli
+        left = Free(
+            was.cpu_milli_free + sign * resources.cpu_milli,
+            was.memory_bytes_free + sign * resources.memory_bytes,
+            was.disk_bytes_free + sign * resources.disk_bytes,
+            *(self._gpus_left(slot) if gpus else was[3:]),
+        )
+        self._set_free(slot, left)
 
-    def _count_gpus(self, slot: int) -> None:
-        free = self._gpu_free[slot]
-        self._table.set("gpus_free", slot, sum(milli >= WHOLE_GPU_MILLI for milli in free))
-        self._table.set("gpu_milli_free", slot, sum(free))
-        self._table.set("gpu_milli_free_most", slot, max(free, default=0))
+    def _gpus_left(self, slot: int) -> tuple[int, int, int, int]:
+        """How many GPUs are whole, thousandths of all, of the fullest, and the number of that state."""
+        milli = self._gpu_free[slot]
         if len(self.leftovers) > MOST_STATES + 2 * len(self._nodes):  # most of them no node is in any more
             self.leftovers = Leftovers()
             for place, left in enumerate(self._gpu_free):
-                self._table.set("leftover", place, self.leftovers.code(left))
-        self._table.set("leftover", slot, self.leftovers.code(free))
+                self._set_free(place, self._free[place]._replace(leftover=self.leftovers.code(left)))
+        whole = sum([one >= WHOLE_GPU_MILLI for one in milli])
+        return whole, sum(milli), max(milli, default=0), self.leftovers.code(milli)
+
+    def _set_free(self, slot: int, left: Free) -> None:
+        self._table.replace(slot, Free._fields, self._free[slot], left)
+        self._free[slot] = left

@@ -166,15 +166,14 @@ class Packing:
 
     def score_at(self, ask: Ask, slot: int) -> int:
         """The same for one node, without arrays."""
-        cell = self._index.live.cell
+        free, has = self._index.free_at(slot), self._index.capacity_at(slot)
         kind = self._kinds.item(slot)
-        cpu_free = cell("cpu_milli_free", slot)
-        score = MICRO * self._fragments.points_at(ask, cell("leftover", slot), kind, cpu_free)
-        left = (cpu_free - ask.cpu_milli) / max(cell("cpu_milli", slot), 1)
+        score = MICRO * self._fragments.points_at(ask, free.leftover, kind, free.cpu_milli_free)
         if ask.gpus and self._scarce[kind]:
             score -= SCARCITY_POINTS * MICRO
-        gpus_left = cell("gpu_milli_free", slot) - ask.gpus * ask.each_milli
-        left = max(left, gpus_left / max(cell("gpus", slot) * WHOLE_MILLI, 1))
+        left = (free.cpu_milli_free - ask.cpu_milli) / (has.cpu_milli or 1)
+        gpus_left = (free.gpu_milli_free - ask.gpus * ask.each_milli) / (len(has.gpu_milli) * WHOLE_MILLI or 1)
+        left = max(left, gpus_left)
         return score - int(min(max(left, 0.0), 1.0) * (MICRO - 1))
 
     def gpu_milli_to_take(self, ask: Ask, slot: int) -> int:

@@ -23,36 +23,48 @@ class Peaks:
         self.values = padded[: values.size]
         self._blocks = padded.reshape(blocks, BLOCK)
         self._peaks: Numbers = self._blocks.max(axis=1)
+        self._first: int | None = None  #: where the largest is; None = to be looked for
 
     def put(self, places: NDArray[np.intp], values: Numbers) -> None:
         """Other numbers at these places."""
         self.values[places] = values
         touched = places // BLOCK
         self._peaks[touched] = self._blocks[touched].max(axis=1)
+        self._first = None
 
     def put_one(self, place: int, value: int) -> None:
         """Another number at one place."""
         block = place // BLOCK
         peak, old = self._peaks.item(block), self.values.item(place)
+        if value == old:
+            return
         self.values[place] = value
         if value >= peak:
             self._peaks[block] = value
         elif old == peak:
             self._peaks[block] = self._blocks[block].max()
+        first = self._first
+        if first is not None and (place == first or value >= self.values.item(first)):
+            self._first = None
 
     def first(self) -> int | None:
         """The place of the largest; the lowest of several; None when all are OUT."""
-        block = int(self._peaks.argmax())
-        if self._peaks[block] == OUT:
-            return None
-        return block * BLOCK + int(self._blocks[block].argmax())
+        if self._first is None:
+            self._first = self._find()
+        return self._first
 
     def second(self, first: int) -> int | None:
         """The place that would be first were it not for `first`."""
         block = first // BLOCK
-        value, peak = self.values[first], self._peaks[block]
+        value, peak = self.values.item(first), self._peaks.item(block)
         self.values[first] = OUT
         self._peaks[block] = self._blocks[block].max()
-        found = self.first()
+        found = self._find()
         self.values[first], self._peaks[block] = value, peak
         return found
+
+    def _find(self) -> int | None:
+        block = int(self._peaks.argmax())
+        if self._peaks.item(block) == OUT:
+            return None
+        return block * BLOCK + int(self._blocks[block].argmax())

@@ -20,7 +20,7 @@ from scheduler.market.query import Query
 from scheduler.placement.decision import Refusal
 from scheduler.placement.fgd import Ask
 from scheduler.placement.filters import FilterName, filters, fits, wanted_free
-from scheduler.placement.index import Index
+from scheduler.placement.index import Free, Index
 from scheduler.placement.packing import LEAST, MICRO, Packing
 from scheduler.placement.part import Part, held_nodes
 from scheduler.placement.peaks import OUT, Peaks
@@ -64,6 +64,7 @@ class Ranking:
         self.refusal: Refusal | None = None  #: what was last said to a job that fits nowhere
         self.terms: tuple[Term, ...] = ()  #: of every node; NaN where the job cannot go
         self._wanted = wanted_free(spec.resources)
+        self._wanted_at = [(Free._fields.index(name), amount) for name, amount in self._wanted]
         self._until_ms = self._from_ms = -1
         self._fields: Fields | None = None
         self._packing_version = -1
@@ -72,6 +73,7 @@ class Ranking:
         self._rank_of = np.zeros(0, dtype=np.int64)
         #: of the nodes as good as the best by the terms: those terms, which nodes, and how the job packs onto them
         self._best_terms: tuple[float | None, ...] | None = None
+        self._told: dict[int, dict[str, Json]] = {}  #: terms as people see them, by slot
         self._equal: Mask = np.zeros(0, dtype=np.bool_)
         self._group = Peaks(np.zeros(0, dtype=np.int64))
 
@@ -130,9 +132,11 @@ class Ranking:
     def told(self, slot: int) -> dict[str, Json]:
         """By what a candidate is ranked; None is unknown."""
         packing: dict[str, Json] = {"packing": ((self._packed.item(slot) >> RANK_BITS) + LEAST) / MICRO}
-        terms: dict[str, Json] = {
-            term.name: value if math.isfinite(value := term.values.item(slot)) else None for term in self.terms
-        }
+        terms = self._told.get(slot)
+        if terms is None:
+            terms = self._told[slot] = {
+                term.name: value if math.isfinite(value := term.values.item(slot)) else None for term in self.terms
+            }
         return packing | terms if self._policy.packs else terms | packing
 
     def price_uh_at(self, slot: int) -> int:
@@ -212,6 +216,7 @@ class Ranking:
         self._rank_of = np.zeros(columns.size, dtype=np.int64)
         self._rank_of[slots[order]] = MOST_RANK - np.arange(slots.size)
         self.terms = tuple(_everywhere(term, slots, columns.size) for term in terms)
+        self._told.clear()
 
     def _place_all(self) -> None:
         columns = self._index.live
@@ -230,8 +235,7 @@ class Ranking:
             self._ranks = Peaks(np.where(self._fitting, self._rank_of, OUT))
 
     def _place_one(self, slot: int) -> None:
-        cell = self._index.live.cell
-        free = all(cell(name, slot) >= amount for name, amount in self._wanted)
+        free = _has(self._index.free_at(slot), self._wanted_at)
         fitting, busy = free and self._suitable.item(slot), not free and self._large.item(slot)
         self._counts["busy"] += busy - self._busy.item(slot)
         self.candidates += fitting - self._fitting.item(slot)
@@ -304,6 +308,13 @@ def in_order(terms: tuple[Term, ...], ids: NDArray[np.generic]) -> Slots:
         values = term.values.astype(np.float64)
         keys.append(np.where(np.isnan(values), np.inf, -values if term.more_is_better else values))
     return np.lexsort(keys)
+
+
+def _has(left: Free, wanted: list[tuple[int, int]]) -> bool:
+    for place, amount in wanted:  # noqa: SIM110 - a generator takes three times as long
+        if left[place] < amount:
+            return False
+    return True
 
 
 def _bit_counts(bits: NDArray[np.int64], most: int) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,15 +127,12 @@ class Table:
         array[place] = value
         self._changed(name)
 
-    def cell(self, name: str, place: int) -> Any:
-        """One number or truth."""
-        return self._arrays[name].item(place)
-
-    def add(self, name: str, place: int, amount: int) -> None:
-        """Raise one whole number."""
-        if amount:
-            self._arrays[name][place] += amount
-            self._changed(name)
+    def replace(self, place: int, names: Sequence[str], old: Sequence[int], new: Sequence[int]) -> None:
+        """Write whole numbers where they are others than the old ones, which have to be what stands there."""
+        for name, before, after in zip(names, old, new, strict=True):
+            if before != after:
+                self._arrays[name][place] = after
+                self._changed(name)
 
     def set_text(self, name: str, place: int, text: str) -> None:
         """Write one text."""
@@ -209,11 +206,6 @@ class Live:
     def integers(self, column: str) -> NDArray[np.int64]:
         """A column of whole numbers, which there must be."""
         return self.table.get(column)
-
-    def cell(self, column: str, place: int) -> int:
-        """One whole number, of a column there must be."""
-        found: int = self.table.cell(column, place)
-        return found
 
     def truths(self, column: str) -> Mask:
         """A column of truths; all false when nobody has such a thing."""
