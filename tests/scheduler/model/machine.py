@@ -6,39 +6,51 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from scheduler.records import Resources
+from tests.scheduler.model.draws import FLAG, Draw, Each, Either, Made, OneOf, Whole, strategies
+from tests.scheduler.model.network import CALM, Weather
 from tests.scheduler.model.parts import Program
-from tests.scheduler.model.world import CALM, Weather, World
+from tests.scheduler.model.world import World
 
 NODES = 3
-RATES = st.sampled_from([0.8, 1.0, 1.2])
+RATE = OneOf(0.8, 1.0, 1.2)
 #: a node with work more often than any other, for what happens to an idle one matters little
-NODE = st.sampled_from([0, 0, 0, *range(1, NODES + 1)])
-FOR_MS = st.sampled_from([500, 5_000, 11_000, 18_000, 40_000])
-WANTED = st.sampled_from(
-    [Resources(), Resources(cpu_milli=3000), Resources(gpus=1), Resources(gpus=2), Resources(gpu_milli=400)]
-)
-PROGRAM = st.builds(
+NODE = OneOf(0, 0, 0, *range(1, NODES + 1))
+FOR_MS = OneOf(500, 5_000, 11_000, 18_000, 40_000)
+THEN_MS = OneOf(0, 250, 1_000, 4_000, 14_000)
+WHICH = Whole(0, 100)
+WANTED = OneOf(Resources(), Resources(cpu_milli=3000), Resources(gpus=1), Resources(gpus=2), Resources(gpu_milli=400))
+PROGRAM = Made(
     Program,
-    lasts_ms=st.sampled_from([500, 8_000, 30_000, 90_000]),
-    exit_codes=st.sampled_from([(0,)] * 6 + [(7, 0), (7,), (9, 7, 7, 0)]),
+    lasts_ms=OneOf(500, 8_000, 30_000, 90_000),
+    exit_codes=OneOf(*[(0,)] * 6, (7, 0), (7,), (9, 7, 7, 0)),
 )
-WEATHER = st.one_of(
-    st.just(CALM),
-    st.builds(
+WEATHER = Either(
+    OneOf(CALM),
+    Made(
         Weather,
-        lose=st.sampled_from([0.0, 0.2, 0.5]),
-        double=st.sampled_from([0.0, 0.3]),
-        delay_ms=st.sampled_from([50, 2_000, 6_000, 12_000]),
+        lose=OneOf(0.0, 0.2, 0.5),
+        double=OneOf(0.0, 0.3),
+        delay_ms=OneOf(50, 2_000, 6_000, 12_000),
     ),
 )
 LONG = Program(lasts_ms=90_000, exit_codes=(0,))
+#: how a history begins
+BEGIN: dict[str, Draw] = {
+    "server_rate": RATE,
+    "rates": Each(*[RATE] * NODES),
+    "late": FLAG,
+    "seed": Whole(0, 2**32),
+    "weather": WEATHER,
+    "real_placer": FLAG,
+}
+#: what may happen then: a method of Protocol, and what its arguments are drawn from
+EVENTS: dict[str, dict[str, Draw]] = {}
 
 
-def event(**drawn: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], Any]:
+def event(**draws: Draw) -> Callable[[Callable[..., None]], Any]:
     """A rule after which some time passes."""
 
     def decorate(happens: Callable[..., None]) -> Any:
@@ -49,8 +61,8 @@ def event(**drawn: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], An
             happens(self, **values)
             self.world.advance(then_ms)
 
-        drawn["then_ms"] = st.sampled_from([0, 250, 1_000, 4_000, 14_000])
-        made: Any = rule(**drawn)  # type: ignore[call-overload]
+        EVENTS[happens.__name__] = {**draws, "then_ms": THEN_MS}
+        made: Any = rule(**strategies(EVENTS[happens.__name__]))  # type: ignore[call-overload]
         return made(happens_and_time_passes)
 
     return decorate
@@ -61,28 +73,22 @@ class Protocol(RuleBasedStateMachine):
 
     world: World
 
-    @initialize(
-        server_rate=RATES,
-        rates=st.tuples(*[RATES] * NODES),
-        late=st.booleans(),
-        seed=st.integers(0, 2**32),
-        weather=WEATHER,
-    )
-    def begin(self, server_rate: float, rates: tuple[float, ...], late: bool, seed: int, weather: Weather) -> None:
-        self.world = World(server_rate=server_rate, rates=list(rates), takes_late=late, seed=seed)
+    @initialize(**strategies(BEGIN))  # type: ignore[call-overload, untyped-decorator]
+    def begin(self, late: bool, rates: tuple[float, ...], weather: Weather, **begins: Any) -> None:
+        self.world = World(takes_late=late, rates=list(rates), **begins)
         for wanted in (Resources(gpus=2), Resources(gpus=1)):  # the second goes to another node
             self.world.submit({"resources": wanted}, LONG)
         self.world.advance(3_000)
-        self.world.weather = weather
+        self.world.net.weather = weather
 
     @event(
         program=PROGRAM,
         resources=WANTED,
-        retries=st.integers(0, 2),
-        priority=st.integers(0, 1),
-        preemptible=st.booleans(),
-        limit_s=st.sampled_from([None] * 4 + [5]),
-        deadline_in_ms=st.sampled_from([None] * 6 + [10_000, 60_000]),
+        retries=Whole(0, 2),
+        priority=Whole(0, 1),
+        preemptible=FLAG,
+        limit_s=OneOf(*[None] * 4, 5),
+        deadline_in_ms=OneOf(*[None] * 6, 10_000, 60_000),
     )
     def submit(self, program: Program, deadline_in_ms: int | None, limit_s: int | None, **spec: Any) -> None:
         world = self.world
@@ -90,7 +96,7 @@ class Protocol(RuleBasedStateMachine):
             spec["deadline_ms"] = world.server_now().unix_ms + deadline_in_ms
         world.submit({**spec, "max_duration_s": limit_s, "recover_on_exit_codes": (9,)}, program)
 
-    @event(which=st.integers(0, 100))
+    @event(which=WHICH)
     def cancel(self, which: int) -> None:
         jobs = self.world.unended()
         if len(jobs) > 1:
@@ -99,18 +105,18 @@ class Protocol(RuleBasedStateMachine):
 
     @event(weather=WEATHER)
     def weather_changes(self, weather: Weather) -> None:
-        self.world.weather = weather
+        self.world.net.weather = weather
 
-    @event(node=NODE, mute=st.booleans(), deaf=st.booleans(), for_ms=FOR_MS)
+    @event(node=NODE, mute=FLAG, deaf=FLAG, for_ms=FOR_MS)
     def link_is_cut(self, node: int, mute: bool, deaf: bool, for_ms: int) -> None:
-        for broken in (self.world.mute,) * mute + (self.world.deaf,) * deaf:
+        for broken in (self.world.net.mute,) * mute + (self.world.net.deaf,) * deaf:
             broken.add(node)
             self.world.after(for_ms, functools.partial(broken.discard, node))
 
     @event(for_ms=FOR_MS)
     def server_is_cut_off(self, for_ms: int) -> None:
         for node in self.world.machines:
-            for broken in (self.world.mute, self.world.deaf):
+            for broken in (self.world.net.mute, self.world.net.deaf):
                 broken.add(node)
                 self.world.after(for_ms, functools.partial(broken.discard, node))
 
@@ -128,7 +134,7 @@ class Protocol(RuleBasedStateMachine):
         self.world.paused.add(node)
         self.world.after(for_ms, functools.partial(self.world.paused.discard, node))
 
-    @event(node=NODE, which=st.integers(0, 100))
+    @event(node=NODE, which=WHICH)
     def supervisor_dies(self, node: int, which: int) -> None:
         there = list(self.world.machines[node].supervisors.values())
         if there:

@@ -12,7 +12,7 @@ from typing import Literal
 from scheduler import lease
 from scheduler.lease import Action, Command
 from scheduler.records import JobSpec
-from scheduler.wire import Assignment, Held, SyncAnswer, SyncRequest
+from scheduler.wire import Assignment, Held, LocalState, SyncAnswer, SyncRequest
 
 NS = 1_000_000  # in a millisecond
 CALL_TIMEOUT_MS = 6_000  #: an agent gives an answer up after this
@@ -49,6 +49,7 @@ class Supervisor:
     executing: bool = False
     end: End | None = None
     exit_code: int | None = None
+    _held: Held | None = None  #: as it was told last
 
     def step(self, now_ns: int, true_ms: int) -> None:
         """`true_ms` pass for the program, and at `now_ns` of the machine's clock the supervisor looks at its lease."""
@@ -66,13 +67,19 @@ class Supervisor:
 
     def held(self) -> Held:
         """As its agent tells of it."""
+        state = self._state()
+        if self._held is None or self._held.state != state:  # an exit code comes with its state
+            self._held = Held(token=self.token, state=state, exit_code=self.exit_code)
+        return self._held
+
+    def _state(self) -> LocalState:
         if self.end is not None:
-            return Held(token=self.token, state=self.end, exit_code=self.exit_code)
+            return self.end
         if self.frozen_since_ns is not None:
-            return Held(token=self.token, state="frozen")
+            return "frozen"
         if self.preparing_ms > 0:
-            return Held(token=self.token, state="preparing")
-        return Held(token=self.token, state="stopping" if self.command is Command.STOP else "running")
+            return "preparing"
+        return "stopping" if self.command is Command.STOP else "running"
 
     def _run(self, true_ms: int) -> None:
         self.ran_ms += true_ms
@@ -164,24 +171,27 @@ class Agent:
 
     def held(self) -> tuple[Held, ...]:
         """All it knows of."""
-        unknown = [Held(token=token, state="vanished") for token in sorted(self.never_held)]
-        return (*(s.held() for s in self.machine.supervisors.values()), *unknown)
+        held = tuple([supervisor.held() for supervisor in self.machine.supervisors.values()])
+        if not self.never_held:
+            return held
+        return (*held, *[Held(token=token, state="vanished") for token in sorted(self.never_held)])
 
     def call(self, now_ns: int) -> Call | None:
         """The next request, if it is time for one."""
+        held = self.held()
         if self.pending is not None:
-            changed = isinstance(self.pending.body, SyncRequest) and self.held() != self._told
+            changed = isinstance(self.pending.body, SyncRequest) and held != self._told
             if now_ns - self.pending.sent_ns < CALL_TIMEOUT_MS * NS and not changed:
                 return None
-        elif self.epoch is not None and now_ns < self.next_sync_ns and self.held() == self._told:
+        elif self.epoch is not None and now_ns < self.next_sync_ns and held == self._told:
             return None
         self.numbers += 1
         body: SyncRequest | str | None
         if self.epoch is None:
             body = None
         else:
-            self._told = self.held()
-            body = SyncRequest(boot_id=self.machine.boot_id, held=self._told)
+            self._told = held
+            body = SyncRequest(boot_id=self.machine.boot_id, held=held)
         self.pending = Call(self.machine.node, self.life, self.numbers, self.epoch, body, now_ns)
         self.calls[self.numbers] = self.pending
         return self.pending

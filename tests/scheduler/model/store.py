@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from scheduler.book import Change, Counters, Row
 from scheduler.lifecycle import JobState, is_ended, is_live, may_follow
 from scheduler.records import Account, Attempt, Event, Job, MarketNode, NodeFigure, ReportEntry, Result
 
+Key = tuple[object, ...]
 
-def key_of(row: Row) -> tuple[object, ...]:
+
+def key_of(row: Row) -> Key:
     """Table and primary key."""
     match row:
         case MarketNode(id=key) | Job(id=key) | Account(id=key):
@@ -27,13 +29,28 @@ def key_of(row: Row) -> tuple[object, ...]:
     raise AssertionError(f"the rules wrote a {type(row).__name__}")
 
 
+def _is_loaded(row: Row) -> bool:
+    """Whether a server that begins has to know of it."""
+    match row:
+        case MarketNode() | Account():
+            return True
+        case Job():
+            return not is_ended(row.state)
+        case Attempt():
+            return is_live(row.state)
+        case _:
+            return False
+
+
 class ModelStore:
     """What survives the server."""
 
     def __init__(self) -> None:
-        self.rows: dict[tuple[object, ...], Row] = {}
+        self.rows: dict[Key, Row] = {}
+        self.live: dict[Key, Row] = {}  #: of them, what a server loads when it begins
         self.counters = Counters()
-        self.commits = 0
+        self._attempts_of: dict[int, dict[int, Attempt]] = {}  #: job -> token -> its newest state
+        self._live_on: dict[int, dict[int, Attempt]] = {}  #: node -> token -> attempt that lives
 
     def write(self, changes: Sequence[Change], counters: Counters) -> None:
         """All changes or, when one is not as it was read, an AssertionError."""
@@ -44,37 +61,37 @@ class ModelStore:
             assert self.rows.get(key) is change.before, f"{key} was not what the rules had read"
             if isinstance(change.before, Attempt):
                 self._check_step(change.before, change.after)
-            self.rows[key] = change.after
+            self._put(key, change.after)
         self.counters = counters
-        self.commits += bool(changes)
         self.check(changes)
 
-    def of(self, kind: type) -> Iterable[Row]:
-        """All rows of a table."""
-        return [row for row in self.rows.values() if isinstance(row, kind)]
-
-    def live_rows(self) -> list[Row]:
-        """What a server loads when it begins."""
-        return [
-            row
-            for row in self.rows.values()
-            if isinstance(row, MarketNode | Account)
-            or (isinstance(row, Job) and not is_ended(row.state))
-            or (isinstance(row, Attempt) and is_live(row.state))
-        ]
+    def _put(self, key: Key, row: Row) -> None:
+        self.rows[key] = row
+        if _is_loaded(row):
+            self.live[key] = row
+        else:
+            self.live.pop(key, None)
+        if isinstance(row, Attempt):
+            self._attempts_of.setdefault(row.job, {})[row.token] = row
+            here = self._live_on.setdefault(row.node, {})
+            here.pop(row.token, None)
+            if is_live(row.state):
+                here[row.token] = row
 
     def check(self, changes: Sequence[Change]) -> None:
         """What holds between rows after every commit, for the jobs and nodes that the commit touched."""
-        jobs = {row.job for row in (change.after for change in changes) if isinstance(row, Attempt)}
-        jobs |= {row.id for row in (change.after for change in changes) if isinstance(row, Job)}
+        jobs, nodes = set(), set()
+        for change in changes:
+            row = change.after
+            if isinstance(row, Attempt):
+                jobs.add(row.job)
+                nodes.add(row.node)
+            elif isinstance(row, Job):
+                jobs.add(row.id)
         for job in jobs:
             self._check_job(job)
-        for node in {change.after.node for change in changes if isinstance(change.after, Attempt)}:
+        for node in nodes:
             self._check_node(node)
-
-    def attempts_of(self, job: int) -> list[Attempt]:
-        """All attempts of a job."""
-        return [row for row in self.rows.values() if isinstance(row, Attempt) and row.job == job]
 
     def _check_step(self, before: Attempt, after: Row) -> None:
         assert isinstance(after, Attempt)
@@ -84,7 +101,7 @@ class ModelStore:
     def _check_job(self, id_: int) -> None:
         job, result = self.rows["Job", id_], self.rows.get(("Result", id_))
         assert isinstance(job, Job)
-        attempts = self.attempts_of(id_)
+        attempts = [*self._attempts_of.get(id_, {}).values()]
         live = [attempt for attempt in attempts if is_live(attempt.state)]
         assert len(live) == (job.state is JobState.ACTIVE), f"job {id_} is {job.state.name}, live: {live}"
         assert [attempt.token for attempt in live] in ([], [job.token])
@@ -98,9 +115,7 @@ class ModelStore:
     def _check_node(self, id_: int) -> None:
         node = self.rows["MarketNode", id_]
         assert isinstance(node, MarketNode)
-        live = [
-            row for row in self.rows.values() if isinstance(row, Attempt) and row.node == id_ and is_live(row.state)
-        ]
+        live = [*self._live_on.get(id_, {}).values()]
         left = list(node.capacity.gpu_milli)
         for attempt in live:
             for gpu in attempt.gpus:

@@ -1,6 +1,6 @@
 """No job runs twice or is lost, whatever happens between a server, its agents and their supervisors.
 
-GRIDMARK_MODEL_EXAMPLES sets how many histories are tried, for a long search: 20,000 take about half an hour.
+GRIDMARK_MODEL_EXAMPLES sets how many histories are tried; for a long search `make soak` is faster.
 """
 
 from __future__ import annotations

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import functools
 import heapq
+import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from scheduler.book import Book
+from scheduler.book import Book, Change, Row
 from scheduler.clock import Now
 from scheduler.control import Control, Refused
-from scheduler.lifecycle import is_ended, is_live
+from scheduler.placement.index import Index
+from scheduler.placement.place import IndexPlacer
 from scheduler.records import Attempt, Job, JobSpec, Resources, Result
 from scheduler.wire import SyncAnswer, SyncRequest
 from tests.scheduler.clocks import START_UNIX_MS
 from tests.scheduler.market_floor import CAPACITY, FirstFit, summary
+from tests.scheduler.model.columns import check_columns
+from tests.scheduler.model.network import CALM, Letter, Network
 from tests.scheduler.model.parts import Agent, Call, Machine, Program, Supervisor
-from tests.scheduler.model.store import ModelStore
+from tests.scheduler.model.store import ModelStore, key_of
 
 STEP_MS = 250
 #: a step so long that nothing can happen within it but programs running
@@ -31,45 +35,24 @@ def _answer(control: Control, now: Now, *, call: Call) -> SyncAnswer:
     return control.answer(call.node, call.epoch, now)
 
 
-@dataclass(frozen=True)
-class Weather:
-    """How the network behaves."""
-
-    lose: float = 0.0
-    double: float = 0.0
-    delay_ms: int = 20  #: at most, each way; messages overtake each other
-
-    @property
-    def is_calm(self) -> bool:
-        """Whether every message arrives, soon."""
-        return not self.lose and self.delay_ms < 100
-
-
-CALM = Weather()
-
-
-@dataclass
-class Letter:
-    """A message on its way."""
-
-    call: Call
-    answer: Any = None  #: None = it goes to the server
-
-
 @dataclass
 class Server:
     """One life of the server: its Control, and the syncs that it holds back."""
 
     control: Control
     mono_base_ms: int
+    index: Index | None  #: what it places by; None = by the first node that fits
     held_back: dict[int, tuple[Call, int]] = field(default_factory=dict)  #: by node: the call, true ms of its answer
 
 
 class World:
-    """True time and everything in it; `check` raises AssertionError when an invariant does not hold."""
+    """True time and everything in it; an AssertionError says which invariant does not hold."""
 
-    def __init__(self, *, server_rate: float, rates: list[float], takes_late: bool, seed: int) -> None:
+    def __init__(
+        self, *, server_rate: float, rates: list[float], takes_late: bool, seed: int, real_placer: bool = False
+    ) -> None:
         self.random = random.Random(seed)
+        self.real_placer = real_placer
         self.true_ms = 0
         self.server_rate = server_rate
         self.takes_late = takes_late
@@ -78,9 +61,7 @@ class World:
         self.server_sleeps_until_ms = 0
         self.server_lives = 0
         self.commit_fails = False
-        self.weather = CALM
-        self.deaf: set[int] = set()  #: nodes that no answer reaches
-        self.mute: set[int] = set()  #: nodes whose requests do not arrive
+        self.net = Network(self.random)
         self.paused: set[int] = set()
         self.repairs: list[tuple[int, int, Callable[[], None]]] = []  #: heap: true ms, number, what ends a fault
         self.machines = {node: Machine(node, rate) for node, rate in enumerate(rates, start=1)}
@@ -88,8 +69,8 @@ class World:
         self.programs: dict[int, Program] = {}
         self.tokens: set[int] = set()
         self.finished: dict[int, int | None] = {}  #: token -> exit code with which its program really ended
-        self.letters: list[tuple[int, int, Letter]] = []
-        self.lives = self.letter_numbers = 0
+        self.lives = self.repair_numbers = self.keys = 0
+        self._orders = [*itertools.permutations(self.machines)]
         self.start_server()
         self.do(lambda c, now: c.create_account("ann", "renter", "a" * 64, now))
         self.do(lambda c, now: c.create_account("sam", "supplier", "b" * 64, now))
@@ -118,7 +99,8 @@ class World:
     def submit(self, spec: dict[str, Any], program: Program) -> int | None:
         """A renter's job; None when the server was not there."""
         fields = {"name": "j", "command": ("x",), "resources": Resources(), **spec}
-        made = self.do(lambda c, now: c.submit(1, JobSpec(**fields), f"k{self.letter_numbers}", now))
+        self.keys += 1
+        made = self.do(lambda c, now: c.submit(1, JobSpec(**fields), f"k{self.keys}", now))
         if made is None:
             return None
         self.programs[made.id] = program
@@ -127,11 +109,13 @@ class World:
     def start_server(self) -> None:
         """From what was committed; its machine may have started anew, so its clock begins anywhere."""
         self.server_lives += 1
-        book = Book()
-        book.load(self.store.live_rows(), self.store.counters)
-        control = Control(book, FirstFit(book), random=self.random.random)
+        index = Index()
+        book = Book(watchers=[index] if self.real_placer else [])
+        book.load(self.store.live.values(), self.store.counters)
+        placer = IndexPlacer(index) if self.real_placer else FirstFit(book)
+        control = Control(book, placer, random=self.random.random)
         base_ms = self.random.randrange(10**6) - int(self.true_ms * self.server_rate)
-        self.server = Server(control, base_ms)
+        self.server = Server(control, base_ms, index if self.real_placer else None)
 
     def kill_server(self) -> None:
         """With all that it holds back, and what is on its way to it."""
@@ -162,8 +146,8 @@ class World:
 
     def after(self, ms: int, repair: Callable[[], None]) -> None:
         """A fault ends when `ms` have passed."""
-        self.letter_numbers += 1
-        heapq.heappush(self.repairs, (self.true_ms + ms, self.letter_numbers, repair))
+        self.repair_numbers += 1
+        heapq.heappush(self.repairs, (self.true_ms + ms, self.repair_numbers, repair))
 
     def do(self, command: Callable[[Control, Now], T]) -> T | None:
         """A command as the writer carries it out; None when it was refused, or the server is not there."""
@@ -194,18 +178,16 @@ class World:
             while self.repairs and self.repairs[0][0] <= self.true_ms:
                 heapq.heappop(self.repairs)[2]()
             self._step_machines()
-            self.check()
             self._step_server()
             self._deliver()
             self._step_agents()
-            self.check()
 
     def settle(self) -> None:
         """All faults stop: everything that is down comes up again, and time passes until every job has ended."""
-        self.weather, self.commit_fails, self.server_sleeps_until_ms = CALM, False, 0
+        self.net.weather, self.commit_fails, self.server_sleeps_until_ms = CALM, False, 0
         self.repairs.clear()
-        self.deaf.clear()
-        self.mute.clear()
+        self.net.deaf.clear()
+        self.net.mute.clear()
         self.paused.clear()
         if self.server is None:
             self.start_server()
@@ -225,25 +207,13 @@ class World:
 
     def unended(self) -> list[Job]:
         """Jobs that something may still happen to."""
-        return [row for row in self.store.of(Job) if isinstance(row, Job) and not is_ended(row.state)]
+        return [row for row in self.store.live.values() if isinstance(row, Job)]
 
     # invariants
 
-    def check(self) -> None:
-        """I1: of no job two attempts are executing."""
-        executing: dict[int, Supervisor] = {}
-        for machine in self.machines.values():
-            for supervisor in machine.supervisors.values():
-                if supervisor.end is not None:
-                    self.finished.setdefault(supervisor.token, supervisor.exit_code)
-                if supervisor.executing:
-                    other = executing.setdefault(supervisor.job, supervisor)
-                    assert other is supervisor, f"job {supervisor.job} runs twice: {other} and {supervisor}"
-
-    def _check_commit(self) -> None:
+    def _check_commit(self, changes: Sequence[Change]) -> None:
         """I3 and the tokens: a result is what its program did, and belongs to the newest attempt."""
-        assert self.server is not None
-        for change in self.server.control.book.pending:
+        for change in changes:
             row = change.after
             if isinstance(row, Attempt) and change.before is None:
                 assert row.token not in self.tokens, f"token {row.token} was given before"
@@ -257,47 +227,62 @@ class World:
         if self.server is None:
             return
         book = self.server.control.book
-        held = [*book.nodes.values(), *book.accounts.values(), *book.jobs.values(), *book.attempts.values()]
-        assert sorted(map(repr, held)) == sorted(map(repr, self.store.live_rows()))
+        held: list[Row] = [*book.nodes.values(), *book.accounts.values(), *book.jobs.values(), *book.attempts.values()]
+        assert {key_of(row): row for row in held} == self.store.live
         tokens = {token for tokens in book.tokens_of_node.values() for token in tokens}
-        assert tokens == {
-            row.token for row in self.store.of(Attempt) if isinstance(row, Attempt) and is_live(row.state)
-        }
+        assert tokens == {row.token for row in self.store.live.values() if isinstance(row, Attempt)}
+        if self.server.index is not None:
+            check_columns(self.server.index, book.nodes.values(), book.attempts.values())
 
     # the inner workings
 
     def _commit(self) -> bool:
         assert self.server is not None
-        book = self.server.control.book
-        if self.commit_fails:
-            self.commit_fails = False
-            book.undo()
-            return False
-        self._check_commit()
-        self.store.write(book.pending, book.counters)
-        book.committed()
-        for node in self.server.control.touched().nodes:
-            if node in self.server.held_back:
-                call, _ = self.server.held_back[node]
-                self.server.held_back[node] = (call, self.true_ms)
+        control = self.server.control
+        book = control.book
+        changes = book.pending
+        if changes or book.counters_changed:
+            if self.commit_fails:
+                self.commit_fails = False
+                book.undo()
+                return False
+            self._check_commit(changes)
+            self.store.write(changes, book.counters)
+            book.committed()
+        for node in control.touched().nodes & self.server.held_back.keys():
+            call, _ = self.server.held_back[node]
+            self.server.held_back[node] = (call, self.true_ms)
         return True
 
     def _step_machines(self) -> None:
+        """I1: of no job two attempts are executing; only here one begins to."""
+        executing: dict[int, Supervisor] = {}
         for machine in self.machines.values():
+            if not machine.supervisors:
+                continue
+            now_ns = machine.now_ns(self.true_ms)
             for supervisor in machine.supervisors.values():
-                supervisor.step(machine.now_ns(self.true_ms), STEP_MS)
+                supervisor.step(now_ns, STEP_MS)
+                if supervisor.end is not None:
+                    self.finished.setdefault(supervisor.token, supervisor.exit_code)
+                elif supervisor.executing:
+                    other = executing.setdefault(supervisor.job, supervisor)
+                    assert other is supervisor, f"job {supervisor.job} runs twice: {other} and {supervisor}"
 
     def _step_server(self) -> None:
         if self.server is None or self.true_ms < self.server_sleeps_until_ms:
             return
-        self.do(lambda c, now: c.tick(now))
-        for node, (call, due_ms) in list(self.server.held_back.items()):
+        now = self.server_now()
+        self.server.control.tick(now)
+        self.server.control.dispatch(now)
+        self._commit()
+        for node, (call, due_ms) in [*self.server.held_back.items()]:
             if due_ms <= self.true_ms:
                 del self.server.held_back[node]
                 self._send(call, self.do(functools.partial(_answer, call=call)) or "stale")
 
     def _step_agents(self) -> None:
-        for node in self.random.sample(list(self.agents), len(self.agents)):
+        for node in self._orders[int(self.random.random() * len(self._orders))]:
             agent = self.agents[node]
             if agent is not None and node not in self.paused:
                 call = agent.call(self.machines[node].now_ns(self.true_ms))
@@ -305,33 +290,21 @@ class World:
                     self._send(call)
 
     def _send(self, call: Call, answer: Any = None) -> None:
-        copies = 1 + (self.random.random() < self.weather.double)
-        for _ in range(copies):
-            away = call.node in (self.mute if answer is None else self.deaf)
-            if away or self.random.random() < self.weather.lose:
-                continue
-            at_ms = self.true_ms + self.random.randrange(self.weather.delay_ms)
-            self.letter_numbers += 1
-            heapq.heappush(self.letters, (at_ms, self.letter_numbers, Letter(call, answer)))
+        self.net.send(Letter(call, answer), self.true_ms)
 
     def _deliver(self) -> None:
         later = []
-        while self.letters and self.letters[0][0] <= self.true_ms:
-            at_ms, number, letter = heapq.heappop(self.letters)
-            node = letter.call.node
-            if node in (self.mute if letter.answer is None else self.deaf):
-                continue
-            if letter.answer is None:
-                if self.true_ms < self.server_sleeps_until_ms:
-                    later.append((at_ms, number, letter))
-                elif self.server is not None:
-                    self._serve(letter.call)
-            elif node in self.paused:
-                later.append((at_ms, number, letter))
-            else:
+        while (letter := self.net.arrived(self.true_ms)) is not None:
+            if letter.answer is None and self.true_ms < self.server_sleeps_until_ms:
+                later.append(letter)
+            elif letter.answer is None and self.server is not None:
+                self._serve(letter.call)
+            elif letter.answer is not None and letter.call.node in self.paused:
+                later.append(letter)
+            elif letter.answer is not None:
                 self._take(letter.call, letter.answer)
-        for one in later:
-            heapq.heappush(self.letters, one)
+        for letter in later:
+            self.net.keep(letter, self.true_ms)
 
     def _serve(self, call: Call) -> None:
         assert self.server is not None
