@@ -16,7 +16,10 @@ from scheduler.store.backup import SKIPPED_NUMBERS, backup
 from scheduler.store.check import check
 from scheduler.store.errors import StoreError
 from scheduler.store.store import open_store
-from tests.scheduler.store.rows import ACCOUNT, COUNTERS, EVENT, JOB, NODE, active, attempt, job
+from tests.scheduler.store.rows import ACCOUNT, COUNTERS, EVENT, JOB, active, attempt, job
+from tests.scheduler.store.rows import NODE as PROVED_NODE
+
+NODE = replace(PROVED_NODE, proof=replace(PROVED_NODE.proof, figures={}))  # there is no evidence here
 
 
 def test_a_restored_market_repeats_no_number(tmp_path: Path) -> None:
