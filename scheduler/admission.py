@@ -114,8 +114,7 @@ def save_checkpoint(desk: Desk, token: int, sha256: str, now: Now, node: int | N
     desk.say(
         Kind.JOB_CHECKPOINT, now, f"node {attempt.node}", job=job.id, token=token, node=attempt.node, sha256=sha256
     )
-    desk.saved_ms[token] = now.unix_ms
-    return desk.book.change(job, checkpoint_sha256=sha256)
+    return desk.book.change(job, checkpoint_sha256=sha256, checkpoint_ms=now.unix_ms)
 
 
 def drain(desk: Desk, node: int, now: Now, actor: str, *, on: bool) -> MarketNode:

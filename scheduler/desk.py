@@ -135,7 +135,6 @@ class Desk:
         self.line = Line(Shares(book, settings.quota))
         self.first_token = book.counters.token  #: tokens from here on were placed since the server started
         self.orphans = tuple(book.challenges)  #: challenges that an earlier server led
-        self.saved_ms: dict[int, int] = {}  #: live token -> Unix; when its job's checkpoint was last saved
         self.woken: set[int] = set()  #: nodes, since `touched` was last asked
         self.jobs_changed: set[int] = set()
         self._presences: dict[int, Presence] = {}
@@ -194,8 +193,6 @@ class Desk:
         if isinstance(row, Job):
             self.jobs_changed.add(row.id)
         elif isinstance(row, Attempt):
-            if not is_live(row.state):
-                self.saved_ms.pop(row.token, None)
             if after is None:  # its token will be given to another attempt
                 self.presence(row.node).missing.pop(row.token, None)
             if before is None:

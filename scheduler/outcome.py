@@ -87,14 +87,20 @@ def lose(desk: Desk, attempt: Attempt, now: Now, reason: str, *, told: bool = Fa
     return end_attempt(desk, attempt, AttemptState.LOST, now, "server", reason=reason, blame=blame)
 
 
-def stop_attempt(desk: Desk, attempt: Attempt, now: Now, actor: str, reason: str) -> Job:
-    """Ask a live attempt to end; it ends when its agent says so, or at once where none has heard of it."""
+def stop_attempt(
+    desk: Desk, attempt: Attempt, now: Now, actor: str, reason: str, *, yields_to: int | None = None
+) -> Job:
+    """Ask a live attempt to end; it ends when its agent says so, or at once where none has heard of it.
+
+    Args:
+        yields_to: the job that waits for its room.
+    """
     if attempt.state is AttemptState.STOPPING:
         return desk.book.jobs[attempt.job]
     if _is_untold(desk, attempt):
         state = AttemptState.PREEMPTED if reason in MOVING else AttemptState.CANCELLED
         return end_attempt(desk, attempt, state, now, actor, reason=reason)
-    desk.book.change(attempt, state=AttemptState.STOPPING, reason=reason)
+    desk.book.change(attempt, state=AttemptState.STOPPING, reason=reason, yields_to=yields_to)
     desk.say(Kind.ATTEMPT_STOPPING, now, actor, job=attempt.job, token=attempt.token, node=attempt.node, reason=reason)
     return desk.book.jobs[attempt.job]
 

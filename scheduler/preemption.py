@@ -7,7 +7,7 @@ stopped as any job is, with their grace to save themselves, and are placed again
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 from scheduler.book import Row
@@ -54,9 +54,9 @@ class _Way:
 
 
 class Preemption:
-    """Follows the book; in memory only: after a restart who gives way goes on doing so, and nobody waits for the room.
+    """Follows the book; nothing of it is undone with that. A promise whose attempts do not stop after all is void.
 
-    Nothing of it is undone with the book. A promise whose attempts do not stop after all is void.
+    After a restart promises are read off the attempts that still give way; these get their whole time anew.
     """
 
     def __init__(self, desk: Desk, placer: Placer) -> None:
@@ -65,6 +65,7 @@ class Preemption:
         self._promises: dict[int, Promise] = {}  #: by job
         self._vain: dict[Hashable, int] = {}  #: shape -> until when (Now.mono_ms) a search is in vain
         desk.book.watch(self)
+        self._is_new = True
 
     def changed(self, before: Row | None, after: Row | None) -> None:
         """As the book's watcher."""
@@ -82,6 +83,9 @@ class Preemption:
 
     def due(self, now: Now) -> list[Job]:
         """Jobs whose room is made, to be tried before others; those whose room will not be wait in the line again."""
+        if self._is_new:
+            self._is_new = False
+            self._resume(now)
         ready = []
         for promise in list(self._promises.values()):
             left = [a for token in promise.tokens if (a := self._desk.book.attempts.get(token)) is not None]
@@ -110,16 +114,35 @@ class Preemption:
                 self._vain.clear()
             self._vain[shape] = now.mono_ms + VAIN_MS
             return ""
-        grace_s = 0
+        self._promise(job, way.victims, now)
         for attempt in way.victims:
-            grace_s = max(grace_s, self._desk.book.jobs[attempt.job].spec.stop_grace_s)
-            stop_attempt(self._desk, attempt, now, "server", MAKING_ROOM)
-        tokens = frozenset(attempt.token for attempt in way.victims)
-        until_ms = now.mono_ms + grace_s * 1000 + HAND_IN_MS
-        self._promises[job.id] = Promise(job=job.id, node=way.node, tokens=tokens, until_ms=until_ms)
-        self._desk.line.set_aside(job.id)
-        who = "a preemptible job gives" if len(tokens) == 1 else f"{len(tokens)} preemptible jobs give"
+            stop_attempt(self._desk, attempt, now, "server", MAKING_ROOM, yields_to=job.id)
+        count = len(way.victims)
+        who = "a preemptible job gives" if count == 1 else f"{count} preemptible jobs give"
         return f"node {way.node} makes room: {who} way"
+
+    def _promise(self, job: Job, victims: Sequence[Attempt], now: Now) -> None:
+        grace_s = max(self._desk.book.jobs[attempt.job].spec.stop_grace_s for attempt in victims)
+        self._promises[job.id] = Promise(
+            job=job.id,
+            node=victims[-1].node,
+            tokens=frozenset(attempt.token for attempt in victims),
+            until_ms=now.mono_ms + grace_s * 1000 + HAND_IN_MS,
+        )
+        self._desk.line.set_aside(job.id)
+
+    def _resume(self, now: Now) -> None:
+        """Keep what an earlier server promised."""
+        of_job: dict[int, list[Attempt]] = {}
+        for token in sorted(self._desk.book.attempts):
+            attempt = self._desk.book.attempts[token]
+            if attempt.yields_to is not None:
+                of_job.setdefault(attempt.yields_to, []).append(attempt)
+        for number, victims in of_job.items():
+            job = self._desk.book.jobs.get(number)
+            if job is not None and job.state is JobState.QUEUED:
+                there = victims[-1].node  # those elsewhere did not go in time, and were not waited for
+                self._promise(job, [attempt for attempt in victims if attempt.node == there], now)
 
     def _cheapest(self, wanted: Resources, nodes: Iterable[int], now: Now) -> _Way | None:
         """The way that loses least; nodes are looked at in the order of the least they could lose."""
@@ -165,7 +188,7 @@ class Preemption:
         attempt = self._desk.book.attempts[token]
         if attempt.started_ms is None:
             return (0, 0)
-        since_ms = max(attempt.started_ms, self._desk.saved_ms.get(token, 0))
+        since_ms = max(attempt.started_ms, self._desk.book.jobs[attempt.job].checkpoint_ms or 0)
         lost_ms = max(0, now.unix_ms - since_ms)
         return (attempt.price_uh * lost_ms, lost_ms)
 

@@ -144,6 +144,7 @@ class Job:
     ended_ms: int | None = None
     exit_code: int | None = None
     checkpoint_sha256: str | None = None  #: the newest one committed by a current token
+    checkpoint_ms: int | None = None  #: when it was
     crash_exit: int | None = None  #: exit code of its program's last failure
     crash_nodes: tuple[int, ...] = ()  #: nodes on which it ended with that code, each once
     lost_nodes: tuple[int, ...] = ()  #: nodes that lost it; avoided while another will do
@@ -168,6 +169,7 @@ class Attempt:
     ended_ms: int | None = None
     exit_code: int | None = None
     reason: str = ""
+    yields_to: int | None = None  #: the job for whose sake it was asked to end
     why: Mapping[str, object] = field(default_factory=dict)  #: why this node, and why not the others
 
 

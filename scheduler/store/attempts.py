@@ -31,11 +31,13 @@ _INSERT = insertion(
         "ended_ms",
         "exit_code",
         "reason",
+        "yields_to",
         "why",
     ),
 )
 _UPDATE = """
-update attempt set state = ?, node_epoch = ?, started_ms = ?, ended_ms = ?, exit_code = ?, reason = ?
+update attempt set state = ?, node_epoch = ?, started_ms = ?, ended_ms = ?, exit_code = ?, reason = ?,
+    yields_to = ?
 where token = ? and state = ? and node_epoch = ?
 """
 _SELECT_LIVE = "select * from attempt where state < 10 order by token"
@@ -62,6 +64,7 @@ def update(db: sqlite3.Connection, moved: Sequence[tuple[Attempt, Attempt]]) -> 
             after.ended_ms,
             after.exit_code,
             after.reason,
+            after.yields_to,
             after.token,
             was.state,
             was.node_epoch,
@@ -108,6 +111,7 @@ def _all_of(attempt: Attempt) -> Row:
         attempt.ended_ms,
         attempt.exit_code,
         attempt.reason,
+        attempt.yields_to,
         text.of_plain(attempt.why),
     )
 
@@ -134,5 +138,6 @@ def _attempt(row: sqlite3.Row) -> Attempt:
         ended_ms=row["ended_ms"],
         exit_code=row["exit_code"],
         reason=row["reason"],
+        yields_to=row["yields_to"],
         why=text.plain(row["why"]),
     )

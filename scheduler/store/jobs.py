@@ -31,6 +31,7 @@ _INSERT = insertion(
         "ended_ms",
         "exit_code",
         "checkpoint_sha256",
+        "checkpoint_ms",
         "crash_exit",
         "crash_nodes",
         "lost_nodes",
@@ -40,7 +41,8 @@ _INSERT = insertion(
 _UPDATE = """
 update job set
     state = ?, token = ?, attempts = ?, retries_used = ?, replacements = ?, next_at_ms = ?, reason = ?, ended_ms = ?,
-    exit_code = ?, checkpoint_sha256 = ?, crash_exit = ?, crash_nodes = ?, lost_nodes = ?, cancelled = ?
+    exit_code = ?, checkpoint_sha256 = ?, checkpoint_ms = ?, crash_exit = ?, crash_nodes = ?, lost_nodes = ?,
+    cancelled = ?
 where id = ? and state = ? and token is ? and attempts = ?
 """
 _FORGET_SECRETS = "delete from secret where job = ?"
@@ -125,6 +127,7 @@ def _progress(job: Job) -> Row:
         job.ended_ms,
         job.exit_code,
         job.checkpoint_sha256,
+        job.checkpoint_ms,
         job.crash_exit,
         text.of_numbers(job.crash_nodes),
         text.of_numbers(job.lost_nodes),
@@ -149,6 +152,7 @@ def _job(row: sqlite3.Row) -> Job:
         ended_ms=row["ended_ms"],
         exit_code=row["exit_code"],
         checkpoint_sha256=row["checkpoint_sha256"],
+        checkpoint_ms=row["checkpoint_ms"],
         crash_exit=row["crash_exit"],
         crash_nodes=tuple(text.plain(row["crash_nodes"])),
         lost_nodes=tuple(text.plain(row["lost_nodes"])),

@@ -262,6 +262,19 @@ def m003_terms(db: Database) -> None:
         db.execute(statement)
 
 
+_GIVING_WAY = (
+    "alter table attempt add column yields_to integer references job (id)",
+    "alter table job add column checkpoint_ms integer",
+)
+
+
+@MIGRATIONS()
+def m004_giving_way(db: Database) -> None:
+    """For whom an attempt gives way, and what it would lose."""
+    for statement in _GIVING_WAY:
+        db.execute(statement)
+
+
 def check_ours(connection: sqlite3.Connection) -> None:
     """Look at a file without changing it.
 

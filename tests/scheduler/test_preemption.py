@@ -213,15 +213,85 @@ def test_what_could_not_be_committed_is_as_if_it_had_not_been() -> None:
     assert floor.job(urgent).state is JobState.ACTIVE
 
 
-def test_after_a_restart_who_was_asked_to_go_goes_and_the_room_is_taken() -> None:
-    """The promise is forgotten; the older job comes first again, and gives way again before anybody has heard of it."""
+def test_a_restart_keeps_the_room_that_is_made() -> None:
+    """The first of two has gone; a small job that would fit there waits, and the other gets what it was promised."""
     floor = Floor()
-    cheap = spot(floor, WHOLE)
+    first, second = spot(floor), spot(floor)
     urgent = floor.submit("urgent", resources=WHOLE)
-    floor.restart()
-    floor.says(cheap, "exited", 143)
+    floor.says(first, "exited", 143)
 
-    assert [floor.job(job).state for job in (cheap, urgent)] == [JobState.QUEUED, JobState.ACTIVE]
+    floor.restart()
+    small = floor.submit("small", resources=ONE)
+    assert floor.job(small).reason == "node 1 makes room for another job"
+    floor.says(second, "exited", 143)
+
+    assert floor.job(urgent).state is JobState.ACTIVE
+    assert [floor.job(job).state for job in (first, second)] == [JobState.QUEUED] * 2
+
+
+def test_a_restart_makes_nobody_else_give_way() -> None:
+    """One of two nodes makes room; before the server began anew, and after it."""
+    floor = Floor(nodes=2)
+    jobs = [spot(floor, WHOLE), spot(floor, WHOLE)]
+    urgent = floor.submit("urgent", resources=WHOLE)
+    before = stopping(floor, *jobs)
+
+    floor.restart()
+    floor.tick(2_000)
+
+    assert sorted(before) == [False, True]
+    assert stopping(floor, *jobs) == before
+    assert floor.job(urgent).reason == "node 1 makes room: a preemptible job gives way"
+
+
+def test_after_a_restart_who_gives_way_has_its_whole_time_anew() -> None:
+    """Then the one that waits takes any room there is, as it would have before."""
+    floor = Floor()
+    cheap = spot(floor, WHOLE, stop_grace_s=10)
+    urgent = floor.submit("urgent", resources=WHOLE)
+    floor.tick(8_000)
+    floor.says(cheap, "stopping")
+    floor.restart()
+    floor.says(cheap, "stopping")
+    for _ in range((10_000 + HAND_IN_MS) // 2_000 - 1):
+        floor.tick(2_000)
+        floor.says(cheap, "stopping")
+    floor.nodes.append(floor.add_node())
+    assert floor.job(urgent).state is JobState.QUEUED
+
+    floor.tick(2_000)
+    floor.says(cheap, "stopping")
+
+    assert (floor.job(urgent).state, floor.attempt(urgent).node) == (JobState.ACTIVE, 2)
+
+
+def test_a_promise_to_a_job_that_needs_it_no_more_ends_with_the_server() -> None:
+    """It was cancelled; what is free is everybody's."""
+    floor = Floor()
+    first, second = spot(floor), spot(floor)
+    urgent = floor.submit("urgent", resources=WHOLE)
+    floor.control.cancel(urgent.id, "account 1", floor.now)
+    floor.commit()
+    floor.restart()
+    floor.says(first, "exited", 143)
+
+    assert (floor.job(first).state, floor.attempt(first).n) == (JobState.ACTIVE, 2)
+    assert stopping(floor, second) == [True]
+
+
+def test_a_restart_forgets_no_checkpoint() -> None:
+    """Of two that ran as long the one that saved itself loses less; an earlier attempt's checkpoint saves nothing."""
+    floor = Floor()
+    jobs = [spot(floor), spot(floor)]
+    floor.tick(10_000, step_ms=1_000)
+    told(floor, *jobs)
+    floor.control.save_checkpoint(floor.attempt(jobs[0]).token, "c" * 64, floor.now)
+    floor.commit()
+    floor.restart()
+
+    floor.submit("urgent", resources=ONE)
+
+    assert stopping(floor, *jobs) == [True, False]
 
 
 def test_being_preempted_often_never_makes_a_job_wait() -> None:

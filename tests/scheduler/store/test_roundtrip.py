@@ -57,6 +57,7 @@ JOBS = st.builds(
     reason=TEXT,
     next_at_ms=LARGE,
     exit_code=st.none() | LARGE,
+    checkpoint_ms=st.none() | LARGE,
     crash_nodes=NUMBERS,
     lost_nodes=NUMBERS,
     cancelled=st.booleans(),
