@@ -19,6 +19,7 @@ HEADER_EPOCH = "Gridmark-Epoch"
 HEADER_BOOT = "Gridmark-Server-Boot"
 HEADER_SEQ = "Gridmark-Seq"
 HEADER_SIGNATURE = "Gridmark-Signature"
+HEADERS = (HEADER_NODE, HEADER_EPOCH, HEADER_BOOT, HEADER_SEQ, HEADER_SIGNATURE)
 
 #: what an agent says of an attempt it holds
 LocalState = Literal[

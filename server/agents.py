@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 
-from scheduler import lease
-from scheduler.clock import Now
-from scheduler.control import Control
 from scheduler.records import Artifact, Attempt, Job
-from scheduler.wire import Assignment, SyncAnswer, SyncRequest, Wish
+from scheduler.store.errors import StoreError
+from scheduler.wire import Assignment, Held, SyncAnswer, SyncRequest, Wish
 from server.deps import Signed
-from server.notify import heard
 from server.problems import ProblemError
-from server.runtime import Runtime
+from server.runtime import Runtime, unwritten
+from server.syncs import waited_for
 
 #: output is taken this long after its attempt ended
 LATE_MS = 600_000
@@ -25,34 +24,34 @@ async def sync(runtime: Runtime, what: Signed, request: SyncRequest) -> SyncAnsw
 
     Raises:
         Refused: the node has registered anew meanwhile, or is retired.
-        ProblemError: it names artifacts that were not uploaded.
+        ProblemError: it names artifacts that were not uploaded, or nothing can be written now.
     """
-    node = what.node.id
-    request = await _saved(runtime, what, request)
-
-    def tell(control: Control, now: Now) -> tuple[SyncAnswer, bool, int]:
-        answer = control.sync(node, what.epoch, request, now)
-        busy = bool(control.book.tokens_of_node.get(node))
-        return answer, control.has_news(node, answer), lease.poll_ms(len(control.book.nodes), busy=busy)
-
-    def ask(control: Control, now: Now) -> tuple[SyncAnswer, bool]:
-        answer = control.answer(node, what.epoch, now)
-        return answer, control.has_news(node, answer)
-
-    began_s = runtime.sources.monotonic_s()
-    with runtime.nodes.listen(node) as event:
-        answer, news, poll_ms = await runtime.do(tell)
-        until_s = began_s + poll_ms / 1000
-        with runtime.metrics.waiting_syncs.track_inprogress():
-            while request.wait and not news and not runtime.stopping:
-                left_s = until_s - runtime.sources.monotonic_s()
-                if left_s <= 0 or not await heard(event, left_s):
-                    break
-                event.clear()
-                answer, news = await runtime.do(ask)
+    if leaves_something(request):
+        request = await _saved(runtime, what, request)
+    future, done = waited_for(asyncio.get_running_loop())
+    one = runtime.syncs.begin(what.node.id, what.epoch, request, done)
+    try:
+        answer: SyncAnswer = await future
+    except StoreError as error:
+        raise unwritten(error) from error
+    finally:
+        runtime.syncs.leave(one)
     runtime.metrics.syncs.inc()
-    if not any(wish.assignment is not None and wish.assignment.spec.secrets for wish in answer.wishes):
-        return answer
+    return await with_secrets(runtime, answer) if needs_secrets(answer) else answer
+
+
+def leaves_something(request: SyncRequest) -> bool:
+    """Whether files have to be looked at before the rules may be told."""
+    return any(held.artifacts or held.state in _ENDED for held in request.held)
+
+
+def needs_secrets(answer: SyncAnswer) -> bool:
+    """Whether secrets have to be opened before it is given."""
+    return any(wish.assignment is not None and wish.assignment.spec.secrets for wish in answer.wishes)
+
+
+async def with_secrets(runtime: Runtime, answer: SyncAnswer) -> SyncAnswer:
+    """The answer with the secrets of what is to be run."""
     return await runtime.read(_with_secrets, runtime, answer)
 
 
@@ -61,19 +60,28 @@ async def _saved(runtime: Runtime, what: Signed, request: SyncRequest) -> SyncRe
 
     Returns the request with the artifacts of this node's live attempts only, which are checked.
     """
-    checked = []
+    checked: list[Held] = []
+    live: list[tuple[int, Held]] = []  # with the owner of each one's job
     for held in request.held:
         attempt = runtime.book.attempts.get(held.token)
         job = runtime.book.jobs.get(attempt.job) if attempt is not None else None
         if attempt is None or job is None or attempt.node != what.node.id:
             checked.append(dataclasses.replace(held, artifacts=()))  # it may be live by the time it is looked at
             continue
-        if held.state in _ENDED:
-            await runtime.read(runtime.files.logs.sync, held.token)
-        if held.artifacts:
-            await runtime.read(_check_artifacts, runtime, job.owner, held.artifacts)
         checked.append(held)
+        if held.artifacts or held.state in _ENDED:
+            live.append((job.owner, held))
+    if live:
+        await runtime.read(_save, runtime, live)
     return dataclasses.replace(request, held=tuple(checked))
+
+
+def _save(runtime: Runtime, live: list[tuple[int, Held]]) -> None:
+    for owner, held in live:
+        if held.state in _ENDED:
+            runtime.files.logs.sync(held.token)
+        if held.artifacts:
+            _check_artifacts(runtime, owner, held.artifacts)
 
 
 def _check_artifacts(runtime: Runtime, owner: int, artifacts: tuple[Artifact, ...]) -> None:

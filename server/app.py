@@ -78,13 +78,7 @@ def create_app(settings: Settings, runtime: Runtime, *, more: Iterable[APIRouter
     problems.install(app)
     for router in (*ROUTERS, *more, web.router(runtime)):
         app.include_router(router)
-    app.add_middleware(
-        Observed,
-        metrics=runtime.metrics,
-        addresses=runtime.addresses,
-        clock_s=runtime.sources.monotonic_s,
-        new_id=lambda: runtime.sources.random_bytes(8).hex(),
-    )
+    app.add_middleware(Observed, watch=runtime.watch)
     app.openapi = _documented(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app
 

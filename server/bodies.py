@@ -74,8 +74,16 @@ def expect_type(request: Request, *kinds: str) -> None:
     Raises:
         ProblemError: Content-Type is none of `kinds`.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in kinds:
+    expect_kind(request.headers.get("content-type", ""), *kinds)
+
+
+def expect_kind(content_type: str, *kinds: str) -> None:
+    """The same of a header's value.
+
+    Raises:
+        ProblemError: it is none of `kinds`.
+    """
+    if content_type.partition(";")[0].strip().lower() not in kinds:
         raise ProblemError("unsupported-media-type", f"expected Content-Type: {' or '.join(kinds)}")
 
 

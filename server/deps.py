@@ -8,6 +8,7 @@ from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
+from starlette.types import Scope
 
 from scheduler.records import Account, MarketNode, Role
 from server import auth, bodies, signing
@@ -81,10 +82,10 @@ class Signed:
     body: bytes
 
 
-def signed_target(request: Request) -> str:
+def target_of(scope: Scope) -> str:
     """Path and query as they were sent."""
-    path: bytes = request.scope["raw_path"]
-    query: bytes = request.scope["query_string"]
+    path: bytes = scope["raw_path"]
+    query: bytes = scope["query_string"]
     return (path + b"?" + query if query else path).decode("latin-1")
 
 
@@ -95,14 +96,17 @@ def verify(request: Request, runtime: Runtime, *, body_sha256: str, body: bytes 
         ProblemError: nobody we know; or it was meant for an earlier run of the server, or an earlier registration of
             the node, or it was here before.
     """
-    claim = signing.claimed(request.headers)
+    return verified(request.scope, signing.claimed(request.headers), runtime, body_sha256=body_sha256, body=body)
+
+
+def verified(scope: Scope, claim: signing.Claimed, runtime: Runtime, *, body_sha256: str, body: bytes = b"") -> Signed:
+    """The same, of a request whose headers were read."""
     node = runtime.book.nodes.get(claim.node)
-    target = signed_target(request)
     if node is None or not signing.holds(
-        node.public_key, claim, method=request.method, target=target, body_sha256=body_sha256
+        node.public_key, claim, method=scope["method"], target=target_of(scope), body_sha256=body_sha256
     ):
         raise ProblemError("bad-signature", "the signature is not the node's over this request")
-    request.scope["state"]["node"] = node.id
+    scope["state"]["node"] = node.id
     if claim.server_boot != runtime.server_boot:
         text = "the server has started anew; sign again with its boot number"
         raise ProblemError("server-restarted", text, more={"server_boot": runtime.server_boot})

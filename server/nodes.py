@@ -13,7 +13,7 @@ from scheduler.membership import check_machine
 from scheduler.records import Account, MarketNode
 from scheduler.store.errors import StoreError
 from server import bodies, signing
-from server.deps import Signed, signed_target
+from server.deps import Signed, target_of
 from server.problems import ProblemError
 from server.runtime import Runtime
 from server.schemas.nodes import EnrolDocument
@@ -60,7 +60,7 @@ def prove_key(request: Request, runtime: Runtime, document: EnrolDocument, body:
         ProblemError: it is signed with another key, or for an earlier run of the server.
     """
     claim = signing.claimed(request.headers)
-    target, digest = signed_target(request), bodies.digest(body)
+    target, digest = target_of(request.scope), bodies.digest(body)
     if not signing.holds(document.public_key, claim, method=request.method, target=target, body_sha256=digest):
         raise ProblemError("bad-signature", "the request is not signed with the key it enrols")
     if claim.server_boot != runtime.server_boot:

@@ -1,4 +1,4 @@
-"""Who waits for what: bells that are rung when a node, a job or a log has something new."""
+"""Who waits for what: bells that are rung when a job or a log has something new."""
 
 from __future__ import annotations
 
@@ -47,13 +47,3 @@ class Bells:
     def keys(self) -> int:
         """How many are listened to."""
         return len(self._listeners)
-
-
-async def heard(event: asyncio.Event, timeout_s: float) -> bool:
-    """Whether it rang within `timeout_s`."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True

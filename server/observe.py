@@ -7,6 +7,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,71 +17,55 @@ from server.limits import Buckets
 from server.metrics import Metrics
 from server.problems import REQUEST_ID, ProblemError
 
+#: what agents ask most of the time
+SYNC = "/v1/agent/sync"
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _ALWAYS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 
 
-class Observed:
-    """The outermost layer of the app."""
+class Watch:
+    """What is done about every request: it is given an id, counted against its address, and noted."""
 
     def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        metrics: Metrics,
-        addresses: Buckets,
-        clock_s: Callable[[], float],
-        new_id: Callable[[], str],
+        self, *, metrics: Metrics, addresses: Buckets, clock_s: Callable[[], float], new_id: Callable[[], str]
     ) -> None:
-        self._app = app
         self._metrics = metrics
         self._addresses = addresses
-        self._clock_s = clock_s
+        self.clock_s = clock_s
         self._new_id = new_id
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        seen = _Seen(self._clock_s())
-        request_id = scope.setdefault("state", {})["request_id"] = _given_id(scope) or self._new_id()
+    def name(self, scope: Scope) -> str:
+        """The id that the request came with, or a new one; in the scope's state from now on."""
+        found: str = _given_id(scope) or self._new_id()
+        scope.setdefault("state", {})["request_id"] = found
+        return found
 
-        async def watched(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                seen.started_s, seen.status = self._clock_s(), message["status"]
-                message["headers"] = _with_ours(message.get("headers", ()), request_id)
-            await send(message)
+    def admit(self, scope: Scope) -> None:
+        """Count the request.
 
-        try:
-            try:
-                self._addresses.take(_network(scope))
-            except ProblemError as problem:
-                scope["state"]["problem"] = problem.slug
-                await problems.respond(problem, request_id)(scope, receive, watched)
-            else:
-                await self._app(scope, receive, watched)
-        finally:
-            raised = sys.exception()
-            if isinstance(raised, Exception):  # a request that is cancelled is nobody's fault
-                seen.raised, scope["state"]["problem"] = raised, "internal"
-            self._note(scope, request_id, seen)
+        Raises:
+            ProblemError: its address asks too often.
+        """
+        self._addresses.take(_network(scope))
 
-    def _note(self, scope: Scope, request_id: str, seen: _Seen) -> None:
-        now_s = self._clock_s()
-        route = getattr(scope.get("route"), "path", "none")
+    def note(self, scope: Scope, seen: Seen, *, route: str) -> None:
+        """A figure, and a line in the log: the agents' usual call is too many lines for people, and says nothing."""
+        now_s = self.clock_s()
         method = scope["method"] if scope["method"] in _METHODS else "other"
         answered_s = (seen.started_s if seen.started_s is not None else now_s) - seen.began_s
         self._metrics.requests_s.labels(method, route, str(seen.status)).observe(answered_s)
         state: dict[str, Any] = scope.get("state", {})
         if "problem" in state:
             self._metrics.refused.labels(state["problem"]).inc()
+        level = _level(route, seen.status)
+        if not logs.LOGGER.isEnabledFor(level):
+            return
         who = {name: state[name] for name in ("account", "node", "problem") if name in state}
         logs.say(
             "request",
-            level=logging.WARNING if seen.status >= 500 else logging.INFO,
+            level=level,
             raised=seen.raised,
-            id=request_id,
+            id=state["request_id"],
             method=method,
             route=route,
             status=seen.status,
@@ -90,10 +75,47 @@ class Observed:
         )
 
 
+class Observed:
+    """The outermost layer of the app."""
+
+    def __init__(self, app: ASGIApp, *, watch: Watch) -> None:
+        self._app = app
+        self._watch = watch
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        watch = self._watch
+        seen = Seen(watch.clock_s())
+        request_id = watch.name(scope)
+
+        async def watched(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                seen.started_s, seen.status = watch.clock_s(), message["status"]
+                message["headers"] = with_ours(message.get("headers", ()), request_id)
+            await send(message)
+
+        try:
+            try:
+                watch.admit(scope)
+            except ProblemError as problem:
+                scope["state"]["problem"] = problem.slug
+                await problems.respond(problem, request_id)(scope, receive, watched)
+            else:
+                await self._app(scope, receive, watched)
+        finally:
+            raised = sys.exception()
+            if isinstance(raised, Exception):  # a request that is cancelled is nobody's fault
+                seen.raised, scope["state"]["problem"] = raised, "internal"
+            watch.note(scope, seen, route=getattr(scope.get("route"), "path", "none"))
+
+
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-class _Seen:
+class Seen:
     """What is known of an answer."""
 
     __slots__ = ("began_s", "raised", "started_s", "status")
@@ -101,8 +123,14 @@ class _Seen:
     def __init__(self, began_s: float) -> None:
         self.began_s = began_s
         self.started_s: float | None = None
-        self.raised: Exception | None = None
+        self.raised: BaseException | None = None
         self.status = 500  #: until an answer begins: what the outermost handler will say
+
+
+def _level(route: str, status: int) -> int:
+    if status >= 500:
+        return logging.WARNING
+    return logging.DEBUG if route == SYNC and status == 200 else logging.INFO
 
 
 def _given_id(scope: Scope) -> str | None:
@@ -112,7 +140,7 @@ def _given_id(scope: Scope) -> str | None:
     return None
 
 
-def _with_ours(headers: Any, request_id: str) -> list[tuple[bytes, bytes]]:
+def with_ours(headers: Any, request_id: str) -> list[tuple[bytes, bytes]]:
     name = REQUEST_ID.lower().encode()
     kept = [pair for pair in headers if pair[0].lower() != name]
     present = {pair[0].lower() for pair in kept}
@@ -121,9 +149,14 @@ def _with_ours(headers: Any, request_id: str) -> list[tuple[bytes, bytes]]:
 
 
 def _network(scope: Scope) -> str:
-    """Whom a limit per address counts: of IPv6 the /64, because that is what one customer gets."""
+    """Whom a limit per address counts."""
     client = scope.get("client")
-    text = client[0] if client else ""
+    return _network_of(client[0] if client else "")
+
+
+@lru_cache(maxsize=4096)
+def _network_of(text: str) -> str:
+    """Of IPv6 the /64, because that is what one customer gets."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

@@ -173,8 +173,12 @@ async def _http(request: Request, error: Exception) -> Response:
 
 async def _internal(request: Request, error: Exception) -> Response:
     del error  # it is logged by its type and place; its text may hold what was sent
-    text = "an error nobody foresaw; the server's log has it under this request id"
-    return _noted(request, ProblemError("internal", text))
+    return _noted(request, unforeseen())
+
+
+def unforeseen() -> ProblemError:
+    """What is said of a fault of our own."""
+    return ProblemError("internal", "an error nobody foresaw; the server's log has it under this request id")
 
 
 def _noted(request: Request, problem: ProblemError) -> Response:

@@ -31,11 +31,13 @@ from server.housekeeping import Housekeeper
 from server.limits import Buckets, Slots
 from server.metrics import Metrics
 from server.notify import Bells
+from server.observe import Watch
 from server.problems import ProblemError
 from server.proving import Proofs
 from server.quota import Quotas
 from server.settings import Settings
 from server.signing import Replays
+from server.syncs import Syncs
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -87,13 +89,20 @@ class Runtime:
         limits = settings.limits
         self.callers = Buckets(limits.account_requests_per_s, limits.account_requests_burst, sources.monotonic_s)
         self.addresses = Buckets(limits.address_requests_per_s, limits.address_requests_burst, sources.monotonic_s)
+        self.watch = Watch(
+            metrics=self.metrics,
+            addresses=self.addresses,
+            clock_s=sources.monotonic_s,
+            new_id=lambda: sources.random_bytes(8).hex(),
+        )
         self.quotas = Quotas(limits.blob_quota_bytes, self.reader.blob_bytes)
         self.follows = Slots(limits.follows, "log streams")
         self.proofs = Proofs(judges=settings.judges)
-        self.nodes = Bells()  #: rung when an agent should be answered
+        self.syncs = Syncs(self.writer.do)
         self.jobs = Bells()  #: rung when a job changed or its output grew
         self.alarms = Alarms()
         self.housekeeper = Housekeeper(self)
+        self.metrics.waiting_syncs.set_function(lambda: self.syncs.held)
         self._control = market.control  #: the writer's thread's alone
         self._store = store
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -137,7 +146,7 @@ class Runtime:
     def stop_waiting(self) -> None:
         """The server stops: answer whoever is held back. To be called in the event loop."""
         self.stopping = True
-        self.nodes.ring_all()
+        self.syncs.ring_all()
         self.jobs.ring_all()
 
     def detach(self) -> None:
@@ -187,10 +196,8 @@ class Runtime:
         try:
             # a caller who goes away takes nothing back: what was asked for happens
             return await asyncio.shield(asyncio.wrap_future(future))
-        except BusyError as error:
-            raise ProblemError("unavailable", str(error), headers={"Retry-After": "2"}) from error
         except StoreError as error:
-            raise ProblemError("unavailable", "the change could not be stored", headers={"Retry-After": "5"}) from error
+            raise unwritten(error) from error
 
     async def read(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call something that waits for a disk, in a thread."""
@@ -209,7 +216,7 @@ class Runtime:
             loop.call_soon_threadsafe(self._ring, touched)
 
     def _ring(self, touched: Touched) -> None:
-        self.nodes.ring(touched.nodes)
+        self.syncs.ring(touched.nodes)
         self.jobs.ring(touched.jobs)
 
 
@@ -232,6 +239,13 @@ class _Market:
         rules = ControlSettings(proving=settings.proving, quota=quota)
         control = Control(book, IndexPlacer(index), random=sources.random, settings=rules)
         return _Market(book=book, index=index, control=control)
+
+
+def unwritten(error: StoreError) -> ProblemError:
+    """What whoever asked for a change is told when it could not be committed."""
+    if isinstance(error, BusyError):
+        return ProblemError("unavailable", str(error), headers={"Retry-After": "2"})
+    return ProblemError("unavailable", "the change could not be stored", headers={"Retry-After": "5"})
 
 
 def backups(data: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import signal
 import socket
@@ -17,13 +18,12 @@ from scheduler.collector import collect_rarely
 from scheduler.store.check import check
 from server import logs
 from server.app import create_app
+from server.direct import Protocol
 from server.runtime import Runtime
 from server.settings import Settings
 
 #: of a connection that asks nothing more; agents and clients come back much sooner
 KEEP_ALIVE_S = 75
-#: of all headers together
-HEADERS_BYTES = 64 << 10
 BACKLOG = 2048
 
 
@@ -98,7 +98,7 @@ def serve(
         if settings.beyond_loopback and not settings.encrypted:
             logs.say("insecure: tokens and logs go over plain HTTP", level=logging.WARNING, url=url)
         app = create_app(settings, runtime, more=more)
-        server = Server(_config(settings, app), runtime, lambda: ready(url))
+        server = Server(_config(settings, app, runtime), runtime, lambda: ready(url))
         collect_rarely()
         logs.say("serving", url=url, data=str(settings.data))
         server.run(sockets=[listener])
@@ -138,7 +138,7 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
         yield listener
 
 
-def _config(settings: Settings, app: object) -> uvicorn.Config:
+def _config(settings: Settings, app: object, runtime: Runtime) -> uvicorn.Config:
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
         log_config=None,
@@ -147,10 +147,10 @@ def _config(settings: Settings, app: object) -> uvicorn.Config:
         proxy_headers=False,  # whoever connects could name any address as its own
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=max(1, round(settings.drain_s)),
-        h11_max_incomplete_event_size=HEADERS_BYTES,
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,
         lifespan="on",
         ws="none",
-        http="h11",
+        loop="uvloop",
+        http=functools.partial(Protocol, runtime=runtime),  # type: ignore[arg-type]  # it is called as a class is
     )

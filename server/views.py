@@ -13,6 +13,7 @@ from scheduler.lifecycle import shown
 from scheduler.proofs.claims import LOCALITY, is_proved
 from scheduler.proofs.rows import Challenge
 from scheduler.records import Account, Attempt, Blob, Event, Job, MarketNode, ReportEntry, Result
+from scheduler.wire import SyncAnswer
 
 _OWNERS = ("public_key", "machine", "epoch", "boot_id", "lost_jobs")
 
@@ -27,6 +28,11 @@ def page(items: Sequence[object], next_cursor: str | int | None) -> Response:
     """A list that comes in pages."""
     cursor = None if next_cursor is None else str(next_cursor)
     return answer({"items": list(items), "next_cursor": cursor})
+
+
+def of_sync(said: SyncAnswer) -> Response:
+    """What a node is answered."""
+    return answer(codec.encode(said))
 
 
 def of_job(job: Job) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import FileResponse, Response
 
-from scheduler import codec
 from scheduler.records import Stream
 from scheduler.store.errors import StoreError
 from scheduler.store.logs import OffsetError
@@ -60,7 +59,7 @@ async def sync(
     runtime: TheRuntime, what: SignedRequest, document: Annotated[SyncDocument, Depends(told(SyncDocument))]
 ) -> Response:
     """State in, wishes out; held back while there is nothing to say, if `wait` allows it."""
-    return views.answer(codec.encode(await agents.sync(runtime, what, document.record())))
+    return views.of_sync(await agents.sync(runtime, what, document.record()))
 
 
 @router.post(

@@ -37,7 +37,7 @@ def waiting(served: Served, agent: Agent, *held: Json) -> Any:
     asked = served.start(agent.calling("POST", "/v1/agent/sync", body, type_="application/json"))
 
     async def held_back() -> None:
-        while not served.runtime.nodes.keys and not asked.done():  # noqa: ASYNC110 - the bells have no event for it
+        while not served.runtime.syncs.held and not asked.done():  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0)
 
     served.run(held_back())
@@ -52,7 +52,7 @@ def test_a_sync_without_news_is_answered_as_soon_as_there_is_some(served: Served
     (wish,) = asked.result(WAIT_S).json()["wishes"]
 
     assert (wish["desired"], wish["assignment"]["job"]) == ("start", job)
-    assert served.runtime.nodes.keys == 0
+    assert served.runtime.syncs.nodes == 0
 
 
 def test_a_sync_that_may_not_wait_is_answered_at_once(agent: Agent) -> None:
