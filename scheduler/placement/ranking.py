@@ -6,7 +6,6 @@ again. Whatever else changes (terms, figures, the usual mix of jobs) is looked a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,18 +20,14 @@ from scheduler.placement.decision import Refusal
 from scheduler.placement.fgd import Ask
 from scheduler.placement.filters import FilterName, filters, fits, wanted_free
 from scheduler.placement.index import Free, Index
-from scheduler.placement.packing import LEAST, MICRO, Packing
+from scheduler.placement.order import Order, Slots
+from scheduler.placement.packing import MICRO, Packing
 from scheduler.placement.part import Part, held_nodes
-from scheduler.placement.peaks import OUT, Peaks
 from scheduler.placement.policy import Candidates, Policy, Term
 from scheduler.records import JobSpec, Resources
 
-Slots = NDArray[np.intp]
-#: ranks of nodes are told apart by so many bits, below those of the packing
-RANK_BITS = 32
-MOST_RANK = (1 << RANK_BITS) - 1
 #: so few are looked at one by one, without arrays
-FEW = 4
+FEW = 16
 FOR_EVER_MS = 1 << 62
 #: nodes whose terms have changed; of more all are looked at
 FEW_TERMS = 32
@@ -62,7 +57,6 @@ class Ranking:
         self.ask = Ask.of(spec.resources)
         self.query: Query | None = None  #: the job's; to be set before `follow`
         self.refusal: Refusal | None = None  #: what was last said to a job that fits nowhere
-        self.terms: tuple[Term, ...] = ()  #: of every node; NaN where the job cannot go
         self._wanted = wanted_free(spec.resources)
         self._wanted_at = [(Free._fields.index(name), amount) for name, amount in self._wanted]
         self._until_ms = self._from_ms = -1
@@ -70,12 +64,7 @@ class Ranking:
         self._packing_version = -1
         self._seen = self._terms_seen = 0
         self.candidates = self.held = 0
-        self._rank_of = np.zeros(0, dtype=np.int64)
-        #: of the nodes as good as the best by the terms: those terms, which nodes, and how the job packs onto them
-        self._best_terms: tuple[float | None, ...] | None = None
-        self._told: dict[int, dict[str, Json]] = {}  #: terms as people see them, by slot
-        self._equal: Mask = np.zeros(0, dtype=np.bool_)
-        self._group = Peaks(np.zeros(0, dtype=np.int64))
+        self._size = -1  #: of the index
 
     @property
     def suitable(self) -> int:
@@ -89,7 +78,7 @@ class Ranking:
             changed_terms = None
         else:
             changed_terms = index.terms_trail.since(self._terms_seen)
-        if changed_terms is None or len(changed_terms) > FEW_TERMS or self._rank_of.size != index.live.size:
+        if changed_terms is None or len(changed_terms) > FEW_TERMS or self._size != index.live.size:
             self._judge_all(now_ms)
         else:
             if changed_terms:
@@ -119,29 +108,24 @@ class Ranking:
     def choose(self, avoid: frozenset[int]) -> Choice:
         """The best of the candidates, of which there must be one; one to avoid only when there is no other."""
         slots = [slot for node in avoid if (slot := self._index.slot_of(node)) is not None and self._fitting[slot]]
-        if not slots or len(slots) == self.candidates:
-            return Choice(*self._best(), avoided=0)
-        places = np.array(slots)
-        packed, ranks = self._packed[places], self._rank_of[places]
-        self._put(places, np.full(places.size, OUT), np.full(places.size, OUT))
-        found = self._best()
-        self._best_terms = None  # of the equals only those that need not be avoided were grouped
-        self._put(places, packed, ranks)
-        return Choice(*found, avoided=len(slots))
+        if len(slots) == self.candidates:
+            slots = []
+        for slot in slots:
+            self._order.fit_one(slot, fits=False)
+        best, runner_up = self._order.best()
+        for slot in slots:
+            self._order.fit_one(slot, fits=True)
+        return Choice(best, runner_up, avoided=len(slots))
 
     def told(self, slot: int) -> dict[str, Json]:
         """By what a candidate is ranked; None is unknown."""
-        packing: dict[str, Json] = {"packing": ((self._packed.item(slot) >> RANK_BITS) + LEAST) / MICRO}
-        terms = self._told.get(slot)
-        if terms is None:
-            terms = self._told[slot] = {
-                term.name: value if math.isfinite(value := term.values.item(slot)) else None for term in self.terms
-            }
+        packing: dict[str, Json] = {"packing": self._packing.score_at(self.ask, slot) / MICRO}
+        terms = self._order.terms_at(slot)
         return packing | terms if self._policy.packs else terms | packing
 
     def price_uh_at(self, slot: int) -> int:
         """Of the share the job would take there, per hour."""
-        return int(self._price_uh[slot])
+        return self._price_uh.item(slot)
 
     def _judge_all(self, now_ms: int) -> None:
         """Everything that does not depend on what is free, then the rest."""
@@ -164,17 +148,12 @@ class Ranking:
         for name, before, after in zip(self._names, old, new, strict=True):
             self._counts[name] += after - before
         self.held += int(np.count_nonzero(held)) - int(np.count_nonzero(self._held[slots]))
-        candidates = Candidates(
-            spec=self._spec, columns=part, fields=self._index.fields, slots=np.arange(slots.size), price_uh=price_uh
-        )
-        terms = self._policy.rank(candidates)
-        in_place = (suitable == self._suitable[slots]) & (part.numbers("id") == self._ids[slots])
-        for known, fresh in zip(self.terms, terms, strict=True):
-            in_place &= ~suitable | np.isclose(known.values[slots], fresh.values, rtol=0, atol=0, equal_nan=True)
+        old_suitable = self._suitable[slots]
         self._held[slots], self._suitable[slots] = held, suitable
         self._large[slots], self._rejects[slots] = large, rejects
         self._from_ms, self._until_ms = self._valid(now_ms)
-        if in_place.all():
+        same = np.array_equal(suitable, old_suitable) and np.array_equal(part.numbers("id"), self._ids[slots])
+        if same and self._order.has(slots[suitable], self._terms(part, np.flatnonzero(suitable), price_uh)):
             self._place_some(slots)
         else:
             self._rank(np.flatnonzero(self._suitable))
@@ -203,20 +182,29 @@ class Ranking:
     def _rank(self, slots: Slots) -> None:
         """Order the suitable nodes by the policy's terms, then by number."""
         columns = self._index.live
-        candidates = Candidates(
-            spec=self._spec,
-            columns=columns,
-            fields=self._index.fields,
-            slots=slots,
-            price_uh=self._price_uh[slots],
+        self._size, self._ids = columns.size, columns.integers("id").copy()
+        self._order = Order(
+            self._terms(columns, slots, self._price_uh),
+            slots,
+            self._ids,
+            packs=self._policy.packs,
+            scores=self._scores,
+            score_at=self._score_at,
         )
-        terms = self._policy.rank(candidates)
-        self._ids = columns.integers("id").copy()
-        order = in_order(terms, self._ids[slots])
-        self._rank_of = np.zeros(columns.size, dtype=np.int64)
-        self._rank_of[slots[order]] = MOST_RANK - np.arange(slots.size)
-        self.terms = tuple(_everywhere(term, slots, columns.size) for term in terms)
-        self._told.clear()
+
+    def _terms(self, columns: Columns, slots: Slots, price_uh: NDArray[np.int64]) -> tuple[Term, ...]:
+        """Of the nodes at these places of the columns."""
+        return self._policy.rank(
+            Candidates(
+                spec=self._spec, columns=columns, fields=self._index.fields, slots=slots, price_uh=price_uh[slots]
+            )
+        )
+
+    def _scores(self, slots: Slots) -> NDArray[np.int64]:
+        return self._packing.scores(self.ask, slots)
+
+    def _score_at(self, slot: int) -> int:
+        return self._packing.score_at(self.ask, slot)
 
     def _place_all(self) -> None:
         columns = self._index.live
@@ -224,15 +212,8 @@ class Ranking:
         self._busy: Mask = self._large & ~free
         self._counts["busy"] = int(np.count_nonzero(self._busy))
         self._fitting: Mask = self._suitable & free
-        slots = np.flatnonzero(self._fitting)
-        self.candidates = slots.size
-        self._packed = np.full(columns.size, OUT, dtype=np.int64)
-        self._packed[slots] = self._pack(slots)
-        self._best_terms = None
-        if self._policy.packs:
-            self._group = Peaks(self._packed)
-        else:
-            self._ranks = Peaks(np.where(self._fitting, self._rank_of, OUT))
+        self.candidates = int(np.count_nonzero(self._fitting))
+        self._order.fit_all(self._fitting)
 
     def _place_one(self, slot: int) -> None:
         free = _has(self._index.free_at(slot), self._wanted_at)
@@ -240,15 +221,7 @@ class Ranking:
         self._counts["busy"] += busy - self._busy.item(slot)
         self.candidates += fitting - self._fitting.item(slot)
         self._busy[slot], self._fitting[slot] = busy, fitting
-        rank = self._rank_of.item(slot)
-        packed = ((self._packing.score_at(self.ask, slot) - LEAST) << RANK_BITS) + rank if fitting else OUT
-        self._packed[slot] = packed
-        if self._policy.packs:
-            self._group.put_one(slot, packed)
-            return
-        self._ranks.put_one(slot, rank if fitting else OUT)
-        if self._best_terms is not None and self._equal[slot]:
-            self._group.put_one(slot, packed)
+        self._order.fit_one(slot, fitting)
 
     def _place_some(self, slots: Slots) -> None:
         columns = self._index.live
@@ -259,55 +232,7 @@ class Ranking:
         self._counts["busy"] += int(np.count_nonzero(busy)) - int(np.count_nonzero(self._busy[slots]))
         self.candidates += int(np.count_nonzero(fitting)) - int(np.count_nonzero(self._fitting[slots]))
         self._busy[slots], self._fitting[slots] = busy, fitting
-        packed = np.full(slots.size, OUT, dtype=np.int64)
-        if fitting.any():
-            packed[fitting] = self._pack(slots[fitting])
-        self._put(slots, packed, np.where(fitting, self._rank_of[slots], OUT))
-
-    def _put(self, slots: Slots, packed: NDArray[np.int64], ranks: NDArray[np.int64]) -> None:
-        self._packed[slots] = packed
-        if self._policy.packs:
-            self._group.put(slots, packed)
-            return
-        self._ranks.put(slots, ranks)
-        if self._best_terms is not None:
-            self._group.put(slots, np.where(self._equal[slots], packed, OUT))
-
-    def _pack(self, slots: Slots) -> NDArray[np.int64]:
-        """The packing above, the policy's rank below."""
-        packed = self._packing.scores(self.ask, slots) - LEAST
-        found: NDArray[np.int64] = (packed << RANK_BITS) + self._rank_of[slots]
-        return found
-
-    def _best(self) -> tuple[int, int | None]:
-        if not self._policy.packs:
-            self._gather(_certain(self._ranks.first()))
-        slot = _certain(self._group.first())
-        second = self._group.second(slot)
-        if second is None and not self._policy.packs:
-            second = self._ranks.second(slot)
-        return slot, second
-
-    def _gather(self, best: int) -> None:
-        """Group the nodes that are worse than the best by the terms in none of them, by more than it tolerates."""
-        values = tuple(term.values.item(best) for term in self.terms)
-        told = tuple(None if math.isnan(value) else value for value in values)
-        if told == self._best_terms:
-            return
-        self._best_terms = told
-        self._equal = self._suitable.copy()
-        for term, value in zip(self.terms, values, strict=True):
-            self._equal &= term.no_worse(value)
-        self._group = Peaks(np.where(self._equal, self._packed, OUT))
-
-
-def in_order(terms: tuple[Term, ...], ids: NDArray[np.generic]) -> Slots:
-    """Places from best to worst: by each term in turn, unknown last, then the lowest node number."""
-    keys = [ids]
-    for term in reversed(terms):
-        values = term.values.astype(np.float64)
-        keys.append(np.where(np.isnan(values), np.inf, -values if term.more_is_better else values))
-    return np.lexsort(keys)
+        self._order.fit_some(slots, fitting)
 
 
 def _has(left: Free, wanted: list[tuple[int, int]]) -> bool:
@@ -320,15 +245,3 @@ def _has(left: Free, wanted: list[tuple[int, int]]) -> bool:
 def _bit_counts(bits: NDArray[np.int64], most: int) -> list[int]:
     """How many have each bit."""
     return [int(np.count_nonzero(bits >> bit & 1)) for bit in range(most)]
-
-
-def _everywhere(term: Term, slots: Slots, size: int) -> Term:
-    values = np.full(size, np.nan)
-    values[slots] = term.values
-    return Term(term.name, values, more_is_better=term.more_is_better, tolerance=term.tolerance)
-
-
-def _certain(slot: int | None) -> int:
-    if slot is None:
-        raise ValueError("a choice was asked for where there is no candidate")
-    return slot

@@ -14,9 +14,9 @@ import scheduler.placement.policies
 from qualify.registry import load
 from scheduler.clock import Now
 from scheduler.market.fields import Fields
+from scheduler.placement.order import in_order
 from scheduler.placement.place import IndexPlacer
 from scheduler.placement.policy import Candidates, Policy, policies
-from scheduler.placement.ranking import in_order
 from scheduler.records import Capacity, JobSpec, MarketNode, Resources, Work
 from tests.scheduler.nodes import GB, NOW_MS, UNITS, attempt, cpu_node, figures, gpu_node, job, market
 

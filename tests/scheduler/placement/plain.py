@@ -13,8 +13,8 @@ from scheduler.placement.demand import Terms
 from scheduler.placement.fgd import Ask, Typical
 from scheduler.placement.filters import filters, share_price_uh, terms_filters
 from scheduler.placement.index import Index
+from scheduler.placement.order import in_order
 from scheduler.placement.policy import Candidates, policies
-from scheduler.placement.ranking import in_order
 from scheduler.records import JobSpec, Resources
 
 

@@ -1,0 +1,200 @@
+"""The nodes that suit a shape of jobs, best first by its policy's terms, and of those that fit now the one to take.
+
+Nodes are known here by their place in that order. Those that are as good as the best that fits, by what the policy
+tolerates, lie close behind it: they are looked for from there to where the first term ends to be as good, and only they
+are packed. A policy that packs first has all nodes for as good.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qualify.records import Json
+from scheduler.market.columns import Mask
+from scheduler.placement.packing import LEAST
+from scheduler.placement.peaks import OUT, Peaks
+from scheduler.placement.policy import Term
+
+Slots = NDArray[np.intp]
+#: ranks of nodes are told apart by so many bits, below those of the packing
+RANK_BITS = 32
+MOST_RANK = (1 << RANK_BITS) - 1
+
+
+class Order:
+    """For one shape, until a term of a node changes; for the book's thread only."""
+
+    def __init__(
+        self,
+        terms: tuple[Term, ...],
+        slots: Slots,
+        ids: NDArray[np.int64],
+        *,
+        packs: bool,
+        scores: Callable[[Slots], NDArray[np.int64]],
+        score_at: Callable[[int], int],
+    ) -> None:
+        """None of them fits before `fit_all` says so.
+
+        Args:
+            terms: of the nodes at `slots`, in their order.
+            slots: places in the index of the nodes that suit.
+            ids: of every node of the index.
+            packs: how well a job packs decides before the terms.
+            scores: how well it packs onto nodes, which must fit; by their slots.
+            score_at: onto one.
+        """
+        best_first = in_order(terms, ids[slots])
+        self._slots = slots[best_first]
+        self._terms = tuple(_reordered(term, best_first) for term in terms)
+        self._keys = _keys(self._terms[0]) if terms else np.zeros(slots.size)
+        self._place_of = np.full(ids.size, -1, dtype=np.int64)
+        self._place_of[self._slots] = np.arange(slots.size)
+        self._packs, self._scores, self._score_at = packs, scores, score_at
+        self._fits: Mask = np.zeros(slots.size, dtype=np.bool_)
+        self._front: int | None = None  #: the first that fits; None = to be looked for
+        self._told: dict[int, dict[str, Json]] = {}  #: terms as people see them, by slot
+        #: of the equals: after which node they are such, where they begin and end, which they are, how they pack
+        self._leader: int | None = None
+        self._from = self._to = 0
+        self._equal: Mask = np.zeros(0, dtype=np.bool_)
+        self._group = Peaks(np.zeros(0, dtype=np.int64))
+
+    def has(self, slots: Slots, terms: tuple[Term, ...]) -> bool:
+        """Whether these nodes, all of which suit, have these very terms."""
+        places = self._place_of[slots]
+        return bool((places >= 0).all()) and all(
+            np.array_equal(known.values[places], fresh.values, equal_nan=True)
+            for known, fresh in zip(self._terms, terms, strict=True)
+        )
+
+    def fit_all(self, fitting: Mask) -> None:
+        """Which nodes of the index fit, and that they may pack otherwise than before."""
+        self._fits = fitting[self._slots]
+        self._front = self._leader = None
+
+    def fit_one(self, slot: int, fits: bool) -> None:
+        """One node fits or does not, and may pack otherwise than before."""
+        place = self._place_of.item(slot)
+        if place < 0:
+            return
+        self._fits[place] = fits
+        if self._front is not None and (place < self._front if fits else place == self._front):
+            self._front = place if fits else None
+        if self._leader is not None and self._from <= place < self._to and self._equal[place - self._from]:
+            packed = self._packed(place, self._score_at(slot)) if fits else OUT
+            self._group.put_one(place - self._from, packed)
+
+    def fit_some(self, slots: Slots, fits: Mask) -> None:
+        """Some nodes, likewise."""
+        places = self._place_of[slots]
+        places, fits = places[places >= 0], fits[places >= 0]
+        self._fits[places] = fits
+        self._front = None
+        if self._leader is None:
+            return
+        inside = (places >= self._from) & (places < self._to)
+        places, fits = places[inside], fits[inside] & self._equal[places[inside] - self._from]
+        self._group.put(places - self._from, self._packed_all(places, fits))
+
+    def best(self) -> tuple[int, int | None]:
+        """The node to take, and the next; by slot.
+
+        Raises:
+            ValueError: none fits.
+        """
+        front = self._first()
+        self._gather(front)
+        first = self._group.first()
+        if first is None:
+            raise ValueError("the best of nodes was asked for where none fits")
+        second = self._group.second(first)
+        place = self._from + first
+        runner_up = self._next_but(front, place) if second is None else self._from + second
+        return self._slots.item(place), None if runner_up is None else self._slots.item(runner_up)
+
+    def terms_at(self, slot: int) -> dict[str, Json]:
+        """A suitable node's, by name; None is unknown."""
+        told = self._told.get(slot)
+        if told is None:
+            place = self._place_of.item(slot)
+            told = self._told[slot] = {
+                term.name: value if math.isfinite(value := term.values.item(place)) else None for term in self._terms
+            }
+        return told
+
+    def _first(self) -> int:
+        if self._front is None:
+            self._front = int(self._fits.argmax())
+        return self._front
+
+    def _next_but(self, front: int, taken: int) -> int | None:
+        """The first in the order that fits and is not taken."""
+        if front != taken:
+            return front
+        after = front + 1 + int(self._fits[front + 1 :].argmax()) if front + 1 < self._fits.size else front
+        return after if after != front and self._fits[after] else None
+
+    def _gather(self, front: int) -> None:
+        """Find the nodes that are worse than the first that fits in none of the terms by more than it tolerates."""
+        if front == self._leader or (self._leader is not None and self._is_like(front, self._leader)):
+            return
+        self._leader = front
+        if self._packs:
+            self._from, self._to = 0, self._slots.size
+            self._equal = np.ones(self._to, dtype=np.bool_)
+        else:
+            self._from, self._to = front, self._end_of_equals(front)
+            self._equal = np.ones(self._to - self._from, dtype=np.bool_)
+            for term in self._terms:
+                part = Term(term.name, term.values[self._from : self._to], term.more_is_better, term.tolerance)
+                self._equal &= part.no_worse(term.values.item(front))
+        places = np.arange(self._from, self._to)
+        self._group = Peaks(self._packed_all(places, self._fits[self._from : self._to] & self._equal))
+
+    def _is_like(self, front: int, leader: int) -> bool:
+        """Whether the equals of one are those of the other: of a policy that packs always."""
+        if self._packs:
+            return True
+        if front < self._from:
+            return False
+        pairs = ((term.values.item(front), term.values.item(leader)) for term in self._terms)
+        return all(one == other or (one != one and other != other) for one, other in pairs)  # NaN is like NaN
+
+    def _end_of_equals(self, front: int) -> int:
+        """Where the first term begins to be worse than that of `front` by more than it tolerates."""
+        if not self._terms or math.isnan(value := self._terms[0].values.item(front)):
+            return self._slots.size
+        key = self._keys.item(front) + abs(value) * self._terms[0].tolerance
+        return int(self._keys.searchsorted(key, "right"))
+
+    def _packed(self, place: int, score: int) -> int:
+        """The packing above, the place in the order below."""
+        return ((score - LEAST) << RANK_BITS) + MOST_RANK - place
+
+    def _packed_all(self, places: Slots, fits: Mask) -> NDArray[np.int64]:
+        packed = np.full(places.size, OUT, dtype=np.int64)
+        if fits.any():
+            fitting = places[fits]
+            packed[fits] = ((self._scores(self._slots[fitting]) - LEAST) << RANK_BITS) + MOST_RANK - fitting
+        return packed
+
+
+def in_order(terms: tuple[Term, ...], ids: NDArray[np.generic]) -> Slots:
+    """Places from best to worst: by each term in turn, unknown last, then the lowest node number."""
+    return np.lexsort([ids, *(_keys(term) for term in reversed(terms))])
+
+
+def _keys(term: Term) -> NDArray[np.float64]:
+    """Numbers of which the lowest is the best."""
+    values = term.values.astype(np.float64)
+    return np.where(np.isnan(values), np.inf, -values if term.more_is_better else values)
+
+
+def _reordered(term: Term, best_first: Slots) -> Term:
+    values = term.values[best_first].astype(np.float64)
+    return Term(term.name, values, more_is_better=term.more_is_better, tolerance=term.tolerance)
