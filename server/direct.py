@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import http
 from collections.abc import Callable, Coroutine
+from functools import lru_cache
 from typing import Any
 
 from starlette.responses import Response
@@ -162,7 +163,7 @@ class _Cycle:
             if agents.needs_secrets(answer):
                 self._later(agents.with_secrets(runtime, answer))
             else:
-                self._send(views.of_sync(answer))
+                self._answer(views.of_sync(answer))
 
         self._guarded(step)
 
@@ -183,35 +184,48 @@ class _Cycle:
         error = task.exception()
         if error is not None:
             raise _told(error)
-        self._send(views.of_sync(task.result()))
+        self._answer(views.of_sync(task.result()))
 
     def _refuse(self, problem: ProblemError) -> None:
         state = self._scope["state"]
         state["problem"] = problem.slug
-        self._send(problems.respond(problem, state["request_id"]))
+        response = problems.respond(problem, state["request_id"])
+        self._send(response.status_code, _lines(response, state["request_id"]), bytes(response.body))
 
-    def _send(self, response: Response) -> None:
-        """Answer, and let the connection go on to what follows."""
-        protocol, seen = self._protocol, self._seen
+    def _answer(self, content: bytes) -> None:
+        before, after = _lines_of(len(content))
+        self._send(200, before, self._scope["state"]["request_id"].encode(), after, content)
+
+    def _send(self, status: int, *parts: bytes) -> None:
+        """Answer with these lines and this content, and let the connection go on to what follows."""
         if self.response_complete:
             return
         self.response_complete = True
+        protocol, seen = self._protocol, self._seen
         watch = protocol.runtime.watch
-        seen.started_s, seen.status = watch.clock_s(), response.status_code
+        seen.started_s, seen.status = watch.clock_s(), status
         if not self.disconnected and not protocol.transport.is_closing():
-            headers = protocol.server_state.default_headers + with_ours(
-                response.raw_headers, self._scope["state"]["request_id"]
-            )
-            lines = [_STATUS_LINES[response.status_code]]
-            for name, value in headers:
-                lines += (name, b": ", value, b"\r\n")
-            lines.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
-            lines.append(bytes(response.body))
-            protocol.transport.write(b"".join(lines))
+            given = b"".join([b"%b: %b\r\n" % pair for pair in protocol.server_state.default_headers])
+            *lines, content = parts
+            end = b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n"
+            protocol.transport.write(b"".join((_STATUS_LINES[status], given, *lines, end, content)))
             if not self.keep_alive:
                 protocol.transport.close()
             protocol.on_response_complete()
         watch.note(self._scope, seen, route=SYNC)
+
+
+def _lines(response: Response, request_id: str) -> bytes:
+    """The headers of a response as lines, with those that every answer has."""
+    return b"".join([b"%b: %b\r\n" % pair for pair in with_ours(response.raw_headers, request_id)])
+
+
+@lru_cache(maxsize=1024)
+def _lines_of(length: int) -> tuple[bytes, bytes]:
+    """The same of an answer of this length: what stands before the request's id, and what behind it."""
+    mark = "*"
+    before, _, after = _lines(views.packed(bytes(length)), mark).partition(mark.encode())
+    return before, after
 
 
 def _read(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from nacl.bindings import crypto_sign_open
+from nacl.exceptions import BadSignatureError
 
 from scheduler import wire
 from server.problems import ProblemError
@@ -18,8 +18,7 @@ _SIGNATURE = re.compile(r"[0-9a-f]{128}", re.ASCII)
 _KEY = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claimed:
+class Claimed(NamedTuple):
     """What the headers of a node's request say; true once its signature holds."""
 
     node: int
@@ -106,11 +105,8 @@ def holds(public_key: str, claim: Claimed, *, method: str, target: str, body_sha
         body_sha256=body_sha256,
     )
     try:
-        Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key)).verify(
-            claim.signature, wire.signed_text(envelope)
-        )
-    except InvalidSignature:
-        return False
-    except ValueError:  # 32 bytes that are no point of the curve
+        # libsodium takes half of OpenSSL's time, and refuses keys of small order
+        crypto_sign_open(claim.signature + wire.signed_text(envelope), bytes.fromhex(public_key))
+    except BadSignatureError:
         return False
     return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from starlette.responses import Response
@@ -20,8 +21,17 @@ _OWNERS = ("public_key", "machine", "epoch", "boot_id", "lost_jobs")
 
 def answer(content: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A JSON response; NaN has no place in one."""
-    text = json.dumps(content, allow_nan=False, separators=(",", ":"))
-    return Response(text.encode("ascii"), status, {"Cache-Control": "no-store", **(headers or {})}, "application/json")
+    return packed(written(content), status, headers)
+
+
+def written(content: object) -> bytes:
+    """JSON, compact, in plain ASCII."""
+    return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
+def packed(content: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A response of JSON that is written already."""
+    return Response(content, status, {"Cache-Control": "no-store", **(headers or {})}, "application/json")
 
 
 def page(items: Sequence[object], next_cursor: str | int | None) -> Response:
@@ -30,9 +40,15 @@ def page(items: Sequence[object], next_cursor: str | int | None) -> Response:
     return answer({"items": list(items), "next_cursor": cursor})
 
 
-def of_sync(said: SyncAnswer) -> Response:
-    """What a node is answered."""
-    return answer(codec.encode(said))
+def of_sync(said: SyncAnswer) -> bytes:
+    """What a node is answered, as JSON."""
+    return written(codec.encode(said)) if said.wishes else _of_idle(said)
+
+
+@lru_cache(maxsize=1024)
+def _of_idle(said: SyncAnswer) -> bytes:
+    """The same without wishes: nearly every answer of a large market is one of a few."""
+    return written(codec.encode(said))
 
 
 def of_job(job: Job) -> dict[str, Any]:

@@ -59,7 +59,7 @@ async def sync(
     runtime: TheRuntime, what: SignedRequest, document: Annotated[SyncDocument, Depends(told(SyncDocument))]
 ) -> Response:
     """State in, wishes out; held back while there is nothing to say, if `wait` allows it."""
-    return views.of_sync(await agents.sync(runtime, what, document.record()))
+    return views.packed(views.of_sync(await agents.sync(runtime, what, document.record())))
 
 
 @router.post(
