@@ -80,6 +80,7 @@ class Line:
         self._kinds: dict[Hashable, _Kind] = {}
         self._queues: dict[int, _Queue] = {}  #: by account
         self._turns: list[tuple[float, int, int, int]] = []  #: heap: (share, first job, account, stamp)
+        self._moved: dict[int, None] = {}  #: accounts whose place among the turns is to be found anew
         self._refused: dict[_Kind, None] = {}  #: oldest first
         self._aside: set[int] = set()
         self._uncap: set[int] = set()  #: accounts that hold less or may hold more than they did
@@ -102,7 +103,7 @@ class Line:
             if not (isinstance(after, Attempt) and is_live(after.state)):
                 self._helped = True
                 self._uncap.add(account)
-            self._take_turn(account)
+            self._moved[account] = None
 
     def open(self, now: Now) -> None:
         """Begin a pass: shapes that were refused come back if something has changed or their time is over."""
@@ -127,11 +128,14 @@ class Line:
             self._shares_version = self.shares.version
             for account, queue in self._queues.items():
                 if queue.has_turn:
-                    self._take_turn(account)
+                    self._moved[account] = None
         self._cut_short = False
 
     def next(self) -> int | None:
         """The first job in the line that was not refused; it stays there until the book says otherwise."""
+        for account in self._moved:
+            self._take_turn(account)
+        self._moved.clear()
         while self._turns:
             share, first, account, stamp = self._turns[0]
             queue = self._queues[account]
@@ -267,7 +271,7 @@ class Line:
             queue = self._queues[account] = _Queue()
         heapq.heappush(queue.ready, place)
         if not queue.has_turn or self._first_ready(queue) == place[1]:
-            self._take_turn(account)
+            self._moved[account] = None
 
     def _take_turn(self, account: int) -> None:
         """Put an account where its share belongs, if it waits for anything."""

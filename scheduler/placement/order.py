@@ -13,11 +13,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from qualify.records import Json
 from scheduler.market.columns import Mask
 from scheduler.placement.packing import LEAST
 from scheduler.placement.peaks import OUT, Peaks
 from scheduler.placement.policy import Term
+from scheduler.told import number, quoted
 
 Slots = NDArray[np.intp]
 #: ranks of nodes are told apart by so many bits, below those of the packing
@@ -57,7 +57,7 @@ class Order:
         self._packs, self._scores, self._score_at = packs, scores, score_at
         self._fits: Mask = np.zeros(slots.size, dtype=np.bool_)
         self._front: int | None = None  #: the first that fits; None = to be looked for
-        self._told: dict[int, dict[str, Json]] = {}  #: terms as people see them, by slot
+        self._told: dict[int, str] = {}  #: terms as people see them, by slot
         #: of the equals: after which node they are such, where they begin and end, which they are, how they pack
         self._leader: int | None = None
         self._from = self._to = 0
@@ -117,14 +117,13 @@ class Order:
         runner_up = self._next_but(front, place) if second is None else self._from + second
         return self._slots.item(place), None if runner_up is None else self._slots.item(runner_up)
 
-    def terms_at(self, slot: int) -> dict[str, Json]:
-        """A suitable node's, by name; None is unknown."""
+    def terms_at(self, slot: int) -> str:
+        """A suitable node's, by name, as the inside of a JSON object; null is unknown."""
         told = self._told.get(slot)
         if told is None:
             place = self._place_of.item(slot)
-            told = self._told[slot] = {
-                term.name: value if math.isfinite(value := term.values.item(place)) else None for term in self._terms
-            }
+            terms = (f"{quoted(term.name)}:{number(term.values.item(place))}" for term in self._terms)
+            told = self._told[slot] = ",".join(terms)
         return told
 
     def _first(self) -> int:

@@ -23,6 +23,7 @@ from scheduler.placement.policy import Policy, policies
 from scheduler.placement.ranking import Ranking
 from scheduler.placement.refusal import Situation, reason, reason_to_wait
 from scheduler.records import JobSpec, Resources
+from scheduler.told import Told, quoted
 
 #: a refusal is remembered while no node changes, but not longer: figures grow older, and a query may ask for that
 REFUSAL_MS = 5_000
@@ -97,24 +98,22 @@ class IndexPlacer:
         choice = ranking.choose(avoid)
         slot = choice.slot
         ids = self._index.live.integers("id")
-        why: dict[str, Json] = {
-            "policy": spec.policy,
-            "terms": ranking.told(slot),
-            "candidates": ranking.candidates - choice.avoided,
-            "nodes": ranking.held,
-            "rejected": dict(ranking.rejected()),
-        }
+        rejected = ",".join([f"{quoted(name)}:{count}" for name, count in ranking.rejected().items()])
+        why = (
+            f'{{"policy":{quoted(spec.policy)},"terms":{ranking.told(slot)},'
+            f'"candidates":{ranking.candidates - choice.avoided},"nodes":{ranking.held},"rejected":{{{rejected}}}'
+        )
         if choice.runner_up is not None:
-            why["runner_up"] = {"node": ids.item(choice.runner_up), "terms": ranking.told(choice.runner_up)}
+            why += f',"runner_up":{{"node":{ids.item(choice.runner_up)},"terms":{ranking.told(choice.runner_up)}}}'
         if choice.avoided:
-            why["avoided"] = choice.avoided
+            why += f',"avoided":{choice.avoided}'
         resources = spec.resources
         part_of = self._packing.gpu_milli_to_take(ranking.ask, slot) if resources.gpu_milli else WHOLE_MILLI
         return Decision(
             node=ids.item(slot),
             gpus=choose_gpus(self._index.gpus_free_at(slot), resources, part_of),
             price_uh=ranking.price_uh_at(slot),
-            why=why,
+            why=Told(why + "}"),
         )
 
     def _refuse(self, ranking: Ranking, spec: JobSpec, now: Now) -> Decision:

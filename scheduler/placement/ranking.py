@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qualify.records import Json
 from scheduler.market.columns import Columns, Mask
 from scheduler.market.fields import REPORTED_MS, STALE_AFTER_MS, Fields
 from scheduler.market.query import Query
@@ -117,11 +116,13 @@ class Ranking:
             self._order.fit_one(slot, fits=True)
         return Choice(best, runner_up, avoided=len(slots))
 
-    def told(self, slot: int) -> dict[str, Json]:
-        """By what a candidate is ranked; None is unknown."""
-        packing: dict[str, Json] = {"packing": self._packing.score_at(self.ask, slot) / MICRO}
+    def told(self, slot: int) -> str:
+        """By what a candidate is ranked, as a JSON object; null is unknown."""
+        packing = f'"packing":{self._packing.score_at(self.ask, slot) / MICRO!r}'
         terms = self._order.terms_at(slot)
-        return packing | terms if self._policy.packs else terms | packing
+        if not terms:
+            return f"{{{packing}}}"
+        return f"{{{packing},{terms}}}" if self._policy.packs else f"{{{terms},{packing}}}"
 
     def price_uh_at(self, slot: int) -> int:
         """Of the share the job would take there, per hour."""

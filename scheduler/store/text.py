@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from scheduler.codec import CodecError, decode, encode
 from scheduler.store.errors import DamagedError
+from scheduler.told import Told
 
 T = TypeVar("T")
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
@@ -31,6 +32,8 @@ def of_named(records: Mapping[str, object]) -> str:
 
 def of_plain(value: object) -> str:
     """What is JSON already: numbers, texts, lists, objects. NaN is refused (ValueError)."""
+    if isinstance(value, Told):
+        return value.text
     return _ENCODER.encode(value)
 
 

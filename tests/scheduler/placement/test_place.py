@@ -204,7 +204,7 @@ def test_the_decision_says_why_this_node() -> None:
     decision = place(index, job(policy="cheapest"))
 
     assert (decision.node, decision.price_uh) == (3, 100_000)
-    assert json.loads(json.dumps(decision.why)) == {
+    assert json.loads(json.dumps(dict(decision.why))) == {
         "policy": "cheapest",
         "terms": {"price_usd_per_h": 0.1, "health": 0.9, "packing": PACKED},
         "candidates": 2,
