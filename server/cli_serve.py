@@ -123,6 +123,7 @@ def _tell_standing(node: MarketNode) -> None:
 @click.option("--account-cpus", type=click.FloatRange(0), help="Held by one account at once. [all there are]")
 @click.option("--keep-events", type=click.IntRange(1), metavar="DAYS", help="Then they go to the archive. [90]")
 @click.option("--keep-logs", type=click.IntRange(1), metavar="DAYS", help="Of jobs that have ended. [30]")
+@click.option("--keep-transcripts", type=click.IntRange(1), metavar="DAYS", help="Of proofs that no longer count. [30]")
 @guarded
 def serve(
     data: Path | None,
@@ -137,6 +138,7 @@ def serve(
     account_cpus: float | None,
     keep_events: int | None,
     keep_logs: int | None,
+    keep_transcripts: int | None,
 ) -> None:
     """Serve the market and its page, without a node of this machine, until SIGTERM or Ctrl-C.
 
@@ -168,7 +170,7 @@ def serve(
                 jobs_waiting=account_jobs, gpu_milli_held=_milli(account_gpus), cpu_milli_held=_milli(account_cpus)
             )
         ),
-        retention=Retention(**_given(events_days=keep_events, logs_days=keep_logs)),
+        retention=Retention(**_given(events_days=keep_events, logs_days=keep_logs, transcripts_days=keep_transcripts)),
     )
     try:
         serve_alone(settings, click.echo)

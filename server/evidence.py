@@ -16,6 +16,8 @@ from scheduler.store.reader import LIMIT_MAX
 from server.problems import ProblemError
 from server.runtime import Runtime
 
+DAY_MS = 86_400_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signed:
@@ -52,9 +54,11 @@ def bundle(runtime: Runtime, challenge: str) -> bytes:
         ProblemError: there is none.
     """
     entry = runtime.reader.evidence_of(challenge)
-    text = None if entry is None else runtime.files.transcript(entry.transcript_sha256)
-    if entry is None or text is None:
+    if entry is None:
         raise ProblemError("not-found", f"there is no evidence about challenge {challenge}")
+    text = runtime.files.transcript(entry.transcript_sha256)
+    if text is None:
+        raise ProblemError("not-found", _gone(runtime, entry))
     links: list[bytes] = []
     last = entry
     while len(links) < MOST_LINKS:
@@ -74,3 +78,11 @@ def bundle(runtime: Runtime, challenge: str) -> bytes:
             links=tuple(links),
         )
     )
+
+
+def _gone(runtime: Runtime, entry: EvidenceEntry) -> str:
+    days = runtime.settings.retention.transcripts_days
+    is_old = entry.at_ms <= runtime.now().unix_ms - days * DAY_MS
+    why = f"is kept no more, {days} days after it was judged" if is_old else "is missing on the server's disk"
+    left = f"its digest and the verdict are entry {entry.seq} of the chain"
+    return f"the transcript of challenge {entry.challenge} {why}, so it cannot be judged again; {left}"

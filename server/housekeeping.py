@@ -47,7 +47,7 @@ class Housekeeper:
         self._checked_ms = runtime.now().unix_ms
 
     def tidy(self, unnamed_s: int) -> int:
-        """Remove files that nothing refers to, logs that are too old or too many; how many went.
+        """Remove files that nothing refers to, transcripts and logs that are too old or too many; how many went.
 
         Args:
             unnamed_s: a file that no row names is kept so long.
@@ -58,7 +58,10 @@ class Housekeeper:
         runtime, kept = self._runtime, self._runtime.settings.retention
         now_ms = runtime.now().unix_ms
         keep = runtime.reader.kept(logs_since_ms=now_ms - kept.logs_days * DAY_MS)
-        removed = runtime.files.prune(keep, before_unix_s=now_ms / 1000 - unnamed_s)
+        judged_before_ms = now_ms - kept.transcripts_days * DAY_MS
+        removed = runtime.files.prune(
+            keep, before_unix_s=now_ms / 1000 - unnamed_s, judged_before_unix_s=judged_before_ms / 1000
+        )
         return removed + runtime.files.logs.shrink(runtime.reader.live_tokens(), most_bytes=kept.logs_bytes)
 
     def retire_events(self) -> int:

@@ -44,6 +44,7 @@ class Retention:
     events_days: int = 90  #: then they go to files in the folder `archive`, which an operator may remove
     logs_days: int = 30  #: after their attempt has ended
     logs_bytes: int = 64 * GIB  #: of all attempts; beyond it those that were added to longest ago go first
+    transcripts_days: int = 30  #: of proofs; the newest, and what is listed or held against a node rests on, stay
     log_file_bytes: int = 512 * MIB  #: of the database's write-ahead log, until an alarm
     disk_free_bytes: int = 2 * GIB  #: of the data folder's disk, until an alarm
     check_hour_utc: int = 3  #: when the database is checked, every night

@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -145,10 +145,12 @@ class Files:
         """A transcript by its digest; None when it is not there."""
         return self._packed(f"transcript {sha256}", self._transcript(sha256))
 
-    def prune(self, keep: Keep, *, before_unix_s: float) -> int:
+    def prune(self, keep: Keep, *, before_unix_s: float, judged_before_unix_s: float) -> int:
         """Remove what nothing refers to and nobody touched since a time; how many files went.
 
-        The time has to lie so far back that whatever was uploaded before it has its row by now.
+        Args:
+            before_unix_s: so far back that whatever was uploaded before it has its row by now.
+            judged_before_unix_s: likewise of transcripts; their rows stay, and name what was there.
 
         Raises:
             StoreError: a file cannot be removed.
@@ -156,12 +158,18 @@ class Files:
         with _disk("old files"):
             removed = self.logs.prune(keep.tokens, before_unix_s=before_unix_s)
             kept = {self._blob(sha256) for sha256 in keep.blobs} | {self._report(report) for report in keep.reports}
-            kept |= {self._transcript(sha256) for sha256 in keep.transcripts}
-            for path in (*self._blobs.glob("*/*"), *self._reports.glob("*/*"), *self._transcripts.glob("*/*")):
-                with self._names:
-                    if path not in kept and path.stat().st_mtime < before_unix_s:
-                        path.unlink()
-                        removed += 1
+            for folder in (self._blobs, self._reports):
+                removed += self._sweep(folder, kept, before_unix_s)
+            judged = {self._transcript(sha256) for sha256 in keep.transcripts}
+            return removed + self._sweep(self._transcripts, judged, judged_before_unix_s)
+
+    def _sweep(self, folder: Path, kept: Set[Path], before_unix_s: float) -> int:
+        removed = 0
+        for path in folder.glob("*/*"):
+            with self._names:
+                if path not in kept and path.stat().st_mtime < before_unix_s:
+                    path.unlink()
+                    removed += 1
         return removed
 
     def _put(self, file: BinaryIO, path: Path, target: Path) -> None:

@@ -175,7 +175,7 @@ class Reader:
             return evidence.about(db, challenge)
 
     def kept(self, *, logs_since_ms: int = 0) -> Keep:
-        """What rows refer to, for Files.prune: uploads, artifacts, checkpoints, logs, reports, transcripts.
+        """What rows refer to, for Files.prune: uploads, artifacts, checkpoints, logs, reports, transcripts that stay.
 
         Args:
             logs_since_ms: logs of attempts that ended before (Unix) are not counted.

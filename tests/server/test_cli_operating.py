@@ -61,6 +61,7 @@ def test_serve_hands_its_limits_on(tmp_path: Any, monkeypatch: pytest.MonkeyPatc
     seen: list[Settings] = []
     monkeypatch.setattr("server.up.serve_alone", lambda settings, _: seen.append(settings))
     typed = ["--data", str(tmp_path), "--account-gpus", "1.5", "--account-jobs", "7", "--keep-logs", "3"]
+    typed += ["--keep-transcripts", "9"]
 
     assert CliRunner().invoke(cli_serve.serve, typed).exit_code == 0
 
@@ -68,4 +69,5 @@ def test_serve_hands_its_limits_on(tmp_path: Any, monkeypatch: pytest.MonkeyPatc
     usual = Settings(data=tmp_path)
     limits, retention = settings.limits, settings.retention
     assert (limits.gpu_milli_held, limits.cpu_milli_held, limits.jobs_waiting) == (1500, None, 7)
-    assert (retention.logs_days, retention.events_days) == (3, usual.retention.events_days)
+    assert (retention.logs_days, retention.transcripts_days) == (3, 9)
+    assert retention.events_days == usual.retention.events_days

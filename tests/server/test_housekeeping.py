@@ -95,6 +95,22 @@ def test_logs_go_thirty_days_after_their_attempt_and_earlier_when_there_are_too_
     assert (served.runtime.housekeeper.tidy(0), logs.size(late, "out")) == (1, 0)
 
 
+def test_transcripts_go_after_thirty_days(served: Served) -> None:
+    """One that nothing rests on: of a market that has not judged anybody, any."""
+    kept = served.runtime.files.put_transcript(b"{}")
+    retain(served, transcripts_days=30)
+    (path,) = (served.runtime.settings.data / "files/transcripts").rglob("*.gz")
+    written_ms = int(path.stat().st_mtime * 1000)
+    served.clock.set_calendar(written_ms + 29 * DAY_MS)
+    assert served.runtime.housekeeper.tidy(0) == 0
+    assert served.runtime.files.transcript(kept) == b"{}"
+
+    served.clock.set_calendar(written_ms + 31 * DAY_MS)
+
+    assert served.runtime.housekeeper.tidy(0) == 1
+    assert served.runtime.files.transcript(kept) is None
+
+
 def test_a_disk_that_is_nearly_full_and_a_log_that_grows_are_told(served: Served) -> None:
     """And no more when it is over."""
     house = served.runtime.housekeeper

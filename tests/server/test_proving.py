@@ -9,6 +9,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -27,6 +28,7 @@ from scheduler.node import agent as node_agent
 from scheduler.node import identity
 from scheduler.proofs.evidence import rebuild
 from scheduler.proofs.rows import ChallengeState
+from scheduler.store.keep import Keep
 from server.proving import Proofs
 from tests.server.served import WAIT_S, Agent, Served, ready_agent
 
@@ -103,6 +105,32 @@ def test_a_node_joins_proves_itself_and_its_offer_says_so(tmp_path: Path) -> Non
         assert {one["verdict"]["outcome"] for one in chain["items"]} == {"pass"}
         assert chain["head"]["seq"] == len(chain["items"]) == 2
         assert rebuild(rows) == {agent.node: dict(served.runtime.book.nodes[agent.node].proof.figures)}
+
+        challenge = rows[0].challenge
+        left = "so it cannot be judged again; its digest and the verdict are entry 1 of the chain"
+        assert told_when_gone(served, challenge) == [
+            f"the transcript of challenge {challenge} is missing on the server's disk, {left}",
+            f"the transcript of challenge {challenge} is kept no more, 0 days after it was judged, {left}",
+        ]
+
+
+def told_when_gone(served: Served, challenge: str) -> list[str]:
+    """What is answered to whoever asks for a transcript: lost before its time, and after it. Those that count stay."""
+    runtime = served.runtime
+    retention = runtime.settings.retention
+    runtime.settings = replace(runtime.settings, retention=replace(retention, transcripts_days=0))
+    assert runtime.tidy() == 0
+    assert served.ask("GET", f"/v1/evidence/{challenge}").status_code == 200
+
+    nothing = Keep(blobs=frozenset(), tokens=frozenset(), reports=frozenset())
+    assert runtime.files.prune(nothing, before_unix_s=0, judged_before_unix_s=float("inf")) == 2
+    said = []
+    for days in (30, 0):
+        runtime.settings = replace(runtime.settings, retention=replace(retention, transcripts_days=days))
+        answer = served.ask("GET", f"/v1/evidence/{challenge}")
+        assert answer.status_code == 404
+        said.append(answer.json()["detail"])
+    return said
 
 
 def answer(agent: Agent, challenge: str, what: str, document: object, **more: str) -> httpx.Response:

@@ -12,14 +12,13 @@ import pytest
 from sqlite_utils import Database
 
 from qualify.proof.verdict import BANDWIDTH, BF16, INT8, MEMORY
-from scheduler.book import Change, Row
 from scheduler.proofs.evidence import link
 from scheduler.proofs.rows import EvidenceEntry
 from scheduler.store import check_evidence, evidence
 from scheduler.store.check import check
 from scheduler.store.connection import connect_reader
-from scheduler.store.store import open_store
-from tests.scheduler.proofs.floor import GB, ProvingFloor
+from tests.scheduler.proofs.floor import GB
+from tests.scheduler.store.written import WrittenFloor
 
 TRUE = {INT8: 1.9e15, BF16: 0.7e15, MEMORY: 150.0 * GB, BANDWIDTH: 5.1e12}
 #: of a chain of these checks
@@ -30,25 +29,13 @@ UNGUARDED = "drop trigger evidence_is_not_changed; drop trigger evidence_is_not_
 @pytest.fixture
 def proved(tmp_path: Path) -> Path:
     """The database of a market whose node went through a full check, erred once, and went through another."""
-    floor = ProvingFloor()
-    begun: tuple[Row, ...] = (*floor.book.accounts.values(), floor.row)
-    changes = [Change(None, row) for row in begun]
-    original = floor.commit
-
-    def commit() -> None:
-        changes.extend(floor.book.pending)
-        original()
-
-    floor.commit = commit  # type: ignore[method-assign]
+    floor = WrittenFloor()
     floor.go_through(TRUE)
     floor.clock.forward((floor.proof.light_due_ms or 0) - floor.now.unix_ms)
     floor.sync(floor.id)
     floor.end("hardware_corruption")
     floor.go_through({**TRUE, INT8: 1 / 3 * 1e15})
-    store = open_store(tmp_path / "gridmark.db")
-    store.write(changes, floor.book.counters)
-    store.close()
-    return store.path
+    return floor.written(tmp_path / "gridmark.db")
 
 
 def altered(path: Path, statement: str, values: Mapping[str, int] | None = None) -> list[str]:

@@ -204,7 +204,7 @@ def test_prune_removes_what_nobody_refers_to_and_nobody_touched_lately(tmp_path:
     named, unnamed, fresh = (upload(files, content) for content in (b"named", b"unnamed", b"fresh"))
     files.put_report("old", b"{}")
     files.put_report("kept", b"{}")
-    judged, _ = (files.put_transcript(content) for content in (b"judged", b"abandoned"))
+    judged, late, _ = (files.put_transcript(content) for content in (b"judged", b"late", b"abandoned"))
     for token in (1, 2):
         files.logs.append(token, "out", 0, b"line\n", quota_bytes=100)
     keep = Keep(
@@ -213,15 +213,17 @@ def test_prune_removes_what_nobody_refers_to_and_nobody_touched_lately(tmp_path:
     for path in tmp_path.rglob("*"):
         os.utime(path, (1_000, 1_000))
     os.utime(str(files.blob_path(fresh)), (3_000, 3_000))
+    os.utime(tmp_path / f"transcripts/{late[:2]}/{late}.json.gz", (1_600, 1_600))
 
-    assert files.prune(keep, before_unix_s=2_000) == 4
+    assert files.prune(keep, before_unix_s=2_000, judged_before_unix_s=1_500) == 4
 
     assert on_disk(tmp_path) == sorted(
         [f"blobs/{sha[:2]}/{sha}" for sha in (named, fresh)]
-        + ["logs/0/1.out", "reports/ke/kept.json.gz", f"transcripts/{judged[:2]}/{judged}.json.gz"]
+        + ["logs/0/1.out", "reports/ke/kept.json.gz"]
+        + [f"transcripts/{sha[:2]}/{sha}.json.gz" for sha in (judged, late)]
     )
     assert files.blob_path(unnamed) is None
-    assert files.prune(NOTHING, before_unix_s=1_000) == 0
+    assert files.prune(NOTHING, before_unix_s=1_000, judged_before_unix_s=1_000) == 0
 
 
 def test_uploading_again_makes_content_young_again(tmp_path: Path) -> None:
@@ -233,7 +235,7 @@ def test_uploading_again_makes_content_young_again(tmp_path: Path) -> None:
 
     upload(files, HELLO)
 
-    assert files.prune(NOTHING, before_unix_s=2_000) == 0
+    assert files.prune(NOTHING, before_unix_s=2_000, judged_before_unix_s=2_000) == 0
 
 
 def test_a_folder_that_cannot_be_made_is_said_in_a_sentence(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from tests.scheduler.store.rows import (
     BLOB,
     CHALLENGE,
     COUNTERS,
+    DONE_CHALLENGE,
     ENTRY,
     JOB,
     NODE,
@@ -249,6 +250,7 @@ def test_what_files_have_to_stay_for_the_rows(store: Store, reader: Reader) -> N
     add(store, *(Change(None, row) for row in (live, ended, attempt(7, 1), replace(result, token=7), REPORT)))
     upload = replace(BLOB, sha256="ee" * 32)
     add(store, Change(None, CHALLENGE), Change(None, ENTRY))
+    add(store, Change(CHALLENGE, DONE_CHALLENGE))
     add(store, Change(ended, replace(ended, state=JobState.CANCELLED)), Change(None, upload))
 
     assert reader.kept() == Keep(
