@@ -11,7 +11,7 @@ from typing import Literal
 
 from kernels.spec import DeviceKind
 from qualify.proof.sizing import Scale
-from scheduler import lease
+from scheduler import lease, outage
 from scheduler.book import Book, Row
 from scheduler.clock import Now
 from scheduler.events import Kind
@@ -103,6 +103,7 @@ class Presence:
 
     expiry_ms: int | None = None  #: of Now.mono_ms; None = not heard of since the server started
     heard_ms: int | None = None
+    spared_ms: int | None = None  #: when its lease would have ended, as it last fell silent and was heard again
     held: dict[int, Held] = field(default_factory=dict)  #: by token, as it last told
     missing: dict[int, Missing] = field(default_factory=dict)
     qualifying: bool = False
@@ -113,6 +114,8 @@ class Presence:
 
     def renew(self, now: Now, poll_ms: int) -> int:
         """Its lease begins again, and never ends earlier than it did. Returns when it ends."""
+        if self.expiry_ms is not None and self.expiry_ms <= now.mono_ms + outage.AHEAD_MS:
+            self.spared_ms = self.expiry_ms
         self.expiry_ms = max(self.expiry_ms or 0, lease.server_expiry_ms(now.mono_ms, poll_ms))
         return self.expiry_ms
 

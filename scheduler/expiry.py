@@ -144,9 +144,12 @@ class Watchman:
         desk = self._desk
         after_ms, until_ms = self._brake.window_ms(now)
         silent, offline, suppliers = 0, 0, set()
+        begun = self.outage is not None
         for node in desk.book.nodes.values():
-            expiry_ms = desk.presence(node.id).expiry_ms
-            if expiry_ms is not None and after_ms < expiry_ms <= until_ms:
+            presence = desk.presence(node.id)
+            # what befell all at once befell those too that came back a moment before the first lease ends
+            ends_ms = (presence.expiry_ms, None if begun else presence.spared_ms)
+            if any(end_ms is not None and after_ms < end_ms <= until_ms for end_ms in ends_ms):
                 silent += 1
                 offline += not node.online
                 suppliers.add(node.supplier)

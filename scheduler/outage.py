@@ -19,6 +19,8 @@ PART = 0.2
 LEAST = 3
 #: so close together
 WITHIN_MS = 30_000
+#: a lease that ends this soon was not renewed by two calls in a row: its node is silent already
+AHEAD_MS = lease.SERVER_LEASE_MS + lease.EXPIRY_MARGIN_MS - 2 * lease.RENEW_MS
 #: how long the jobs of silent nodes are left alone
 WAIT_MS = 120_000
 #: once only few are silent the others have this long to come back too
@@ -29,7 +31,7 @@ CALM_MS = lease.SERVER_LEASE_MS + lease.EXPIRY_MARGIN_MS
 class Silence:
     """Who fell silent at about the same time."""
 
-    silent: int  #: nodes
+    silent: int  #: nodes; where it is asked whether an outage begins, those too that were and are heard again
     of: int  #: with those that are heard
     suppliers: int = 0  #: whose they are; all of one supplier's is likely that supplier's own trouble
 
@@ -58,9 +60,7 @@ class Brake:
     def window_ms(self, now: Now) -> tuple[int, int]:
         """After when and until when (Now.mono_ms) a lease ends whose node counts as silent."""
         since_ms = now.mono_ms if self.outage is None else self.outage.since.mono_ms
-        # a lease that ends this soon was not renewed by two calls in a row: its node is silent already
-        ahead_ms = lease.SERVER_LEASE_MS + lease.EXPIRY_MARGIN_MS - 2 * lease.RENEW_MS
-        return since_ms - (WITHIN_MS - ahead_ms), now.mono_ms + ahead_ms
+        return since_ms - (WITHIN_MS - AHEAD_MS), now.mono_ms + AHEAD_MS
 
     def follow(self, seen: Silence, now: Now) -> bool:
         """Pull the brake or let go of it. Returns whether either was done."""

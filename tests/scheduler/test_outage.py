@@ -92,6 +92,43 @@ def test_the_first_to_lapse_is_spared_with_all_that_are_silent_already() -> None
     assert began.at_ms == next(event.at_ms for event in floor.seen.events if event.kind == "node.offline")
 
 
+def test_the_last_to_come_back_is_spared_though_the_others_are_heard_again() -> None:
+    """All were silent for 13 s, and one is 4 s later back than the rest: no fault of its own, and no job restarted."""
+    floor, jobs = market(5)
+    floor.tick(13_000)
+    silent_but(floor, jobs[1:], 4_000)
+
+    floor.says(jobs[0], "running")
+    silent_but(floor, jobs, 20_000)
+
+    assert [(floor.job(job).attempts, floor.attempt(job).state) for job in jobs] == [(1, AttemptState.RUNNING)] * 5
+    assert floor.kinds().count("outage.began") == floor.kinds().count("outage.over") == 1
+
+
+def test_who_stays_away_when_the_others_are_back_is_given_up_a_lease_later() -> None:
+    """16 s after it was heard last the wait begins, and as few are silent it lasts as long again."""
+    floor, jobs = market(5)
+    floor.tick(13_000)
+    silent_but(floor, jobs[1:], 16_000 + 2_000)
+    assert floor.job(jobs[0]).replacements == 0
+
+    silent_but(floor, jobs[1:], 4_000)
+
+    assert [floor.job(job).replacements for job in jobs] == [1, 0, 0, 0, 0]
+
+
+def test_what_all_had_together_half_a_minute_ago_spares_nobody_now() -> None:
+    """An outage that is over is no reason to wait for one that falls silent by itself."""
+    floor, jobs = market(5)
+    floor.tick(13_000)
+    silent_but(floor, jobs, 14_000)
+
+    silent_but(floor, jobs[1:], 16_000)
+
+    assert [floor.job(job).replacements for job in jobs] == [1, 0, 0, 0, 0]
+    assert "outage.began" not in floor.kinds()
+
+
 def test_two_of_nine_are_given_up_as_ever() -> None:
     """After 16 s; no alarm."""
     floor, jobs = market(9)
