@@ -12,10 +12,8 @@ import time
 from typing import TYPE_CHECKING
 
 from scheduler import audit, codec
-from scheduler.capacity import Room
 from scheduler.clock import Now
 from scheduler.control import Control
-from scheduler.placement.index import Index
 from scheduler.store import attempts, nodes
 from scheduler.store.check import check
 from scheduler.store.connection import connect_reader, freeze
@@ -120,7 +118,7 @@ class Housekeeper:
             def take(control: Control, now: Now) -> audit.Memory:
                 del now
                 freeze(db)  # in the writer's thread: nothing is committed between the two
-                return audit.memory(control.book, _free(runtime.index, control))
+                return audit.memory(control.book, runtime.index.rooms())
 
             seen = runtime.writer.do(take).result()
             return list(audit.differences(nodes.every(db), attempts.live(db), seen))
@@ -153,20 +151,6 @@ class Housekeeper:
 
 def _give_way() -> None:
     time.sleep(PAUSE_S)
-
-
-def _free(index: Index, control: Control) -> dict[int, Room]:
-    """What placing counts as free of each node."""
-    columns = index.live
-    cpu, memory, disk = (
-        columns.integers(name).tolist() for name in ("cpu_milli_free", "memory_bytes_free", "disk_bytes_free")
-    )
-    found = {}
-    for node in control.book.nodes:
-        slot = index.slot_of(node)
-        if slot is not None:
-            found[node] = Room(list(index.gpus_free_at(slot)), cpu[slot], memory[slot], disk[slot])
-    return found
 
 
 def _mib(size_bytes: int) -> str:

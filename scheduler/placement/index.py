@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from scheduler.capacity import Room
 from scheduler.lifecycle import Standing, is_live, shown
 from scheduler.market.fields import AT_MS, HIGH, LOW, PROVED_MS, REPORTED_MS, Fields
 from scheduler.placement.demand import Demand
@@ -146,6 +147,15 @@ class Index:
         """What the node at `slot` has, one that the index holds."""
         node = self._nodes[slot]
         return node.capacity if node is not None else Capacity()
+
+    def rooms(self) -> dict[int, Room]:
+        """What is counted as free of each node, for the book's thread."""
+        found: dict[int, Room] = {}
+        for node, slot in self._slots.items():
+            free = self._free[slot]
+            left = (free.cpu_milli_free, free.memory_bytes_free, free.disk_bytes_free)
+            found[node] = Room(list(self._gpu_free[slot]), *left)
+        return found
 
     def slot_of(self, node: int) -> int | None:
         """The place of a node in every column; None for one the index does not hold."""
