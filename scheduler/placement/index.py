@@ -150,12 +150,13 @@ class Index:
 
     def rooms(self) -> dict[int, Room]:
         """What is counted as free of each node, for the book's thread."""
-        found: dict[int, Room] = {}
-        for node, slot in self._slots.items():
-            free = self._free[slot]
-            left = (free.cpu_milli_free, free.memory_bytes_free, free.disk_bytes_free)
-            found[node] = Room(list(self._gpu_free[slot]), *left)
-        return found
+        cpu, memory, disk = (
+            self.live.integers(name).tolist() for name in ("cpu_milli_free", "memory_bytes_free", "disk_bytes_free")
+        )
+        return {
+            node: Room(list(self._gpu_free[slot]), cpu[slot], memory[slot], disk[slot])
+            for node, slot in self._slots.items()
+        }
 
     def slot_of(self, node: int) -> int | None:
         """The place of a node in every column; None for one the index does not hold."""
