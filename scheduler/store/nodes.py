@@ -37,6 +37,7 @@ update node set
 where id = :id and report_id = :was_report_id
 """
 _UPDATE_PROOF = "update node set proof = :proof where id = :id and proof = :was_proof"
+_SELECT_PROOF = "select proof from node where id = :id"
 _RAISE_EPOCHS = "update node set epoch = epoch + :by"
 _SELECT = "select * from node"
 
@@ -74,7 +75,7 @@ def update(db: sqlite3.Connection, before: MarketNode, after: MarketNode) -> Non
         measured = {"id": after.id, "was_report_id": before.report_id, **_measured(after)}
         update_one(db, _UPDATE_MEASURED, measured, f"node {after.id}")
     if before.proof != after.proof:
-        proof, was_proof = text.of_record(after.proof), text.of_record(before.proof)
+        proof, was_proof = text.of_record(after.proof), _stored_proof(db, before)
         update_one(db, _UPDATE_PROOF, {"id": after.id, "proof": proof, "was_proof": was_proof}, f"node {after.id}")
 
 
@@ -86,6 +87,14 @@ def raise_epochs(db: sqlite3.Connection, by: int) -> None:
 def every(db: sqlite3.Connection) -> Iterator[MarketNode]:
     """All nodes there ever were; the market keeps them in memory."""
     return map(_node, db.execute(_SELECT))
+
+
+def _stored_proof(db: sqlite3.Connection, before: MarketNode) -> str:
+    """The text that stands for a proof: its own, or what an earlier version wrote that knew fewer fields."""
+    row = db.execute(_SELECT_PROOF, {"id": before.id}).fetchone()
+    if row is not None and text.record(Proof, row["proof"]) == before.proof:
+        return str(row["proof"])
+    return text.of_record(before.proof)
 
 
 def _terms(node: MarketNode) -> Values:

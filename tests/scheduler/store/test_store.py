@@ -8,11 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlite_utils import Database
 
 from scheduler.book import Change, Counters, Row
 from scheduler.lifecycle import AttemptState, JobState, Standing
-from scheduler.proofs.rows import ChallengeState
-from scheduler.records import Figure, SealedSecret
+from scheduler.proofs.rows import ChallengeState, Proof
+from scheduler.records import Figure, MarketNode, SealedSecret
 from scheduler.store.errors import StaleWriteError
 from scheduler.store.reader import Reader
 from scheduler.store.store import Store, open_store
@@ -353,3 +354,24 @@ def test_every_opening_has_a_boot_number_of_its_own(tmp_path: Path) -> None:
         store.close()
 
     assert numbers == [1, 2, 3]
+
+
+def test_a_node_of_an_earlier_version_can_be_changed(tmp_path: Path) -> None:
+    """Its proof lacks what this version has added: that is what it is without, and no other writer's work."""
+    path = tmp_path / "gridmark.db"
+    store = open_store(path)
+    store.write([Change(None, ACCOUNT), Change(None, NODE)], COUNTERS)
+    store.close()
+    with Database(path) as db:
+        db.executescript("update node set proof = '{\"misses\": 2}'")
+    store = open_store(path)
+    (node,) = [row for row in store.load().rows if isinstance(row, MarketNode)]
+    assert node.proof == Proof(misses=2)
+
+    changed = replace(node, proof=replace(node.proof, misses=0))
+    with pytest.raises(StaleWriteError, match="node 1"):
+        store.write([Change(replace(node, proof=Proof(misses=1)), changed)], COUNTERS)
+    store.write([Change(node, changed)], COUNTERS)
+
+    assert changed in store.load().rows
+    store.close()
