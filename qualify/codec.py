@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, TypeVar, cast
 
 from qualify.reading import MAX_DEPTH, RecordError, bounded, finite, found, member, quoted, reader_of
@@ -112,15 +113,20 @@ def _refuse_constant(name: str) -> object:
 
 def _fields(record: Any) -> dict[str, Json]:
     written: dict[str, Json] = {}
-    for field in dataclasses.fields(record):
-        value = getattr(record, field.name)
+    for name in _names(record.__class__):
+        value = getattr(record, name)
         try:
-            if field.name in _ROUNDED:
+            if name in _ROUNDED:
                 value = [_rounded(number) for number in value]
-            written[field.name] = _plain(value, 0)
+            written[name] = _plain(value, 0)
         except RecordError as error:
-            raise error.under(f".{field.name}") from None
+            raise error.under(f".{name}") from None
     return written
+
+
+@cache
+def _names(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
 
 
 def _rounded(number: float) -> float:
