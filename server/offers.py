@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
+from scheduler.lifecycle import shown
 from scheduler.market.fields import FUNCTIONS, Fields
-from scheduler.market.offers import CursorError, Offer, OfferPage, QueryError, search
+from scheduler.market.offers import CursorError, Found, OfferPage, QueryError, search
 from scheduler.market.query import Explanation, parse
-from scheduler.proofs.claims import PREFIX
-from scheduler.records import Figure
+from scheduler.proofs.claims import LOCALITY, PREFIX, is_proved
+from scheduler.records import Figure, MarketNode
 from server.problems import Fault, ProblemError
 from server.runtime import Runtime
 
+#: rows whose text is kept, some 2 kB each: those that people find are found again and again
+WRITTEN = 2048
+#: members of an offer that its row alone does not decide, in their order
+MOVING = ("free", "cpus_free", "memory_free_bytes", "disk_free_bytes", "is_fresh", "age_s", "proved", "proof_age_s",
+          "ages_s")  # fmt: skip
+_encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
-def find(runtime: Runtime, *, text: str, sort: str, limit: int, cursor: str | None, explain: bool) -> dict[str, Any]:
-    """A page of offers, as `OfferPageView` says.
+
+def find(runtime: Runtime, *, text: str, sort: str, limit: int, cursor: str | None, explain: bool) -> bytes:
+    """A page of offers as JSON, as `OfferPageView` says.
 
     Raises:
         ProblemError: the query, the order or the cursor cannot be understood.
@@ -50,16 +60,68 @@ def bad_query(error: QueryError, fields: Fields, text: str) -> ProblemError:
     return ProblemError("invalid-query", str(error), [Fault(at, error.message)], more=more)
 
 
-def of_page(page: OfferPage) -> dict[str, Any]:
+def of_page(page: OfferPage) -> bytes:
     """A page."""
-    return {
-        "items": [_of_offer(offer) for offer in page.offers],
+    about = {
         "next_cursor": page.cursor,
         "count": page.count,
         "at_ms": page.at_ms,
         "named": list(page.named),
         "explanation": None if page.explanation is None else _of_explanation(page.explanation),
     }
+    items = ",".join([_text(found) for found in page.found])
+    return f'{{"items":[{items}],{_inside(about)}}}'.encode("ascii")
+
+
+def _text(found: Found) -> str:
+    """An offer as JSON: what its row says was written before, most likely."""
+    pieces, moving = _written(_Row(found.node)), found.moving
+    values = (
+        str(moving.free),
+        repr(moving.cpus_free),
+        str(moving.memory_free_bytes),
+        str(moving.disk_free_bytes),
+        "true" if moving.is_fresh else "false",
+        "null" if moving.age_s is None else repr(moving.age_s),
+        _encode(_of_proofs(found)) if is_proved(found.node) else "{}",
+        "null" if moving.proof_age_s is None else repr(moving.proof_age_s),
+        _encode(moving.ages_s),
+    )
+    return "".join([part for pair in zip(pieces, (*values, "}"), strict=True) for part in pair])
+
+
+class _Row:
+    """A node's row as a key: the same row, not an equal one."""
+
+    __slots__ = ("node",)
+
+    def __init__(self, node: MarketNode) -> None:
+        self.node = node
+
+    def __hash__(self) -> int:
+        return id(self.node)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Row) and self.node is other.node
+
+
+@lru_cache(maxsize=WRITTEN)
+def _written(row: _Row) -> tuple[str, ...]:
+    """An offer's text in pieces: up to each of what moves, and what is behind the last."""
+    pieces, before = [], "{"
+    fixed: dict[str, Any] = {}
+    for name, value in _of_node(row.node).items():
+        if name not in MOVING:
+            fixed[name] = value
+            continue
+        pieces.append(f'{before}{_inside(fixed)}{"," if fixed else ""}"{name}":')
+        before, fixed = ",", {}
+    return (*pieces, f"{before}{_inside(fixed)}" if fixed else "")
+
+
+def _inside(members: Mapping[str, Any]) -> str:
+    """An object without its braces."""
+    return _encode(members)[1:-1]
 
 
 def of_fields(fields: Fields) -> dict[str, Any]:
@@ -71,45 +133,45 @@ def of_fields(fields: Fields) -> dict[str, Any]:
     return {"items": items, "functions": dict(FUNCTIONS)}
 
 
-def _of_offer(offer: Offer) -> dict[str, Any]:
+def _of_node(node: MarketNode) -> dict[str, Any]:
+    """The members of an offer in their order; those that move are put in later."""
     return {
-        "node": offer.node,
-        "name": offer.name,
-        "device_kind": offer.device_kind,
-        "model": offer.model,
-        "count": offer.count,
-        "free": offer.free,
-        "vram_bytes": offer.vram_bytes,
-        "cpus": offer.cpus,
-        "cpus_free": offer.cpus_free,
-        "memory_bytes": offer.memory_bytes,
-        "memory_free_bytes": offer.memory_free_bytes,
-        "disk_bytes": offer.disk_bytes,
-        "disk_free_bytes": offer.disk_free_bytes,
-        "price_uh": offer.price_uh,
-        "region": offer.region,
-        "standing": offer.standing,
-        "why": offer.why,
-        "is_fresh": offer.is_fresh,
-        "shares_gpus": offer.shares_gpus,
-        "executors": offer.executors,
-        "health": offer.health,
-        "capability": dict(offer.capability),
-        "figures": _of_figures(offer.figures),
-        "age_s": offer.age_s,
-        "proved": _of_proofs(offer),
-        "proof_age_s": offer.proof_age_s,
-        "locality": offer.locality,
-        "ages_s": dict(offer.ages_s),
+        "node": node.id,
+        "name": node.name,
+        "device_kind": node.device_kind,
+        "model": node.model,
+        "count": len(node.capacity.gpu_milli),
+        "free": None,
+        "vram_bytes": node.vram_bytes,
+        "cpus": node.capacity.cpu_milli / 1000,
+        "cpus_free": None,
+        "memory_bytes": node.capacity.memory_bytes,
+        "memory_free_bytes": None,
+        "disk_bytes": node.capacity.disk_bytes,
+        "disk_free_bytes": None,
+        "price_uh": node.price_uh,
+        "region": node.region,
+        "standing": shown(node.standing, online=node.online, draining=node.draining),
+        "why": node.why,
+        "is_fresh": None,
+        "shares_gpus": node.shares_gpus,
+        "executors": node.executors,
+        "health": node.health,
+        "capability": dict(node.capability),
+        "figures": _of_figures(node.figures),
+        "age_s": None,
+        "proved": None,
+        "proof_age_s": None,
+        "locality": LOCALITY,
+        "ages_s": None,
     }
 
 
-def _of_proofs(offer: Offer) -> dict[str, Any]:
-    """What is proved, with its age; nothing while that does not hold."""
-    proofs = {key: one for key, one in offer.figures.items() if offer.is_proved and key.startswith(PREFIX)}
-    return {
-        key.removeprefix(PREFIX): {**figure, "age_s": offer.ages_s[key]} for key, figure in _of_figures(proofs).items()
-    }
+def _of_proofs(found: Found) -> dict[str, Any]:
+    """What is proved, with its age."""
+    proofs = {key: one for key, one in found.node.figures.items() if key.startswith(PREFIX)}
+    ages_s = found.moving.ages_s
+    return {key.removeprefix(PREFIX): {**figure, "age_s": ages_s[key]} for key, figure in _of_figures(proofs).items()}
 
 
 def _of_figures(figures: Mapping[str, Figure]) -> dict[str, Any]:

@@ -25,6 +25,9 @@ from server.settings import Settings
 #: of a connection that asks nothing more; agents and clients come back much sooner
 KEEP_ALIVE_S = 75
 BACKLOG = 2048
+#: how long a thread that others wait for may go on; Python's 5 ms are many times what a request takes, which is handed
+#: from thread to thread and waits for the writer each time
+SWITCH_S = 0.0002
 
 
 class ServingError(Exception):
@@ -100,6 +103,7 @@ def serve(
         app = create_app(settings, runtime, more=more)
         server = Server(_config(settings, app, runtime), runtime, lambda: ready(url))
         collect_rarely()
+        sys.setswitchinterval(SWITCH_S)
         logs.say("serving", url=url, data=str(settings.data))
         server.run(sockets=[listener])
         logs.say("stopped")

@@ -83,16 +83,41 @@ class Offer:
     ages_s: Mapping[str, float] = field(default_factory=dict)
 
 
+class Moving(NamedTuple):
+    """What of an offer changes with time and with every job; the rest is as its node's row has it."""
+
+    free: int
+    cpus_free: float
+    memory_free_bytes: int
+    disk_free_bytes: int
+    is_fresh: bool
+    age_s: float | None
+    proof_age_s: float | None
+    ages_s: Mapping[str, float]
+
+
+class Found(NamedTuple):
+    """A node that was found."""
+
+    node: MarketNode
+    moving: Moving
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferPage:
     """Some of the offers that were found."""
 
-    offers: tuple[Offer, ...]
+    found: tuple[Found, ...]
     count: int  #: found in all
     cursor: str | None  #: gives the next page; None = this was the last
     at_ms: int
     named: tuple[str, ...] = ()  #: figures that the query or the order names: what a table shows
     explanation: Explanation | None = field(default=None)  #: of a query that found nothing, or on request
+
+    @property
+    def offers(self) -> tuple[Offer, ...]:
+        """In the order asked for."""
+        return tuple([offer_of(one) for one in self.found])
 
 
 def search(
@@ -142,8 +167,8 @@ def search(
     free = [_Free(*row) for row in zip(*(columns.numbers(name)[slots].tolist() for name in _FREE), strict=True)]
     count = int(np.count_nonzero(found))
     return OfferPage(
-        offers=tuple(
-            _offer(node, left, figures, now_ms)
+        found=tuple(
+            Found(node, _moving(node, left, figures, now_ms))
             for node, left in zip(index.nodes_at(slots.tolist()), free, strict=True)
             if node is not None and node.id == left.node  # its addition may have been undone meanwhile
         ),
@@ -193,41 +218,50 @@ def _mark(text: str, sort: str, default_filters: bool) -> str:
     return hashlib.sha256(whole).hexdigest()[:16]
 
 
-def _offer(node: MarketNode, left: _Free, figures: tuple[str, ...], now_ms: int) -> Offer:
+def _moving(node: MarketNode, left: _Free, figures: tuple[str, ...], now_ms: int) -> Moving:
     age_s = None if node.reported_ms is None else (now_ms - node.reported_ms) / 1000
+    measured = node.figures
+    return Moving(
+        free=left.gpus,
+        cpus_free=left.cpu_milli / 1000,
+        memory_free_bytes=left.memory_bytes,
+        disk_free_bytes=left.disk_bytes,
+        is_fresh=age_s is not None and age_s * 1000 <= STALE_AFTER_MS,
+        age_s=age_s,
+        proof_age_s=None if node.proof.proved_ms is None else (now_ms - node.proof.proved_ms) / 1000,
+        ages_s={
+            key: (now_ms - measured[key].at_ms) / 1000
+            for key in sorted({*figures, *node.proof.figures})
+            if key in measured
+        },
+    )
+
+
+def offer_of(found: Found) -> Offer:
+    """What was found, in full."""
+    node = found.node
     return Offer(
         node=node.id,
         name=node.name,
         device_kind=node.device_kind,
         model=node.model,
         count=len(node.capacity.gpu_milli),
-        free=left.gpus,
         vram_bytes=node.vram_bytes,
         cpus=node.capacity.cpu_milli / 1000,
-        cpus_free=left.cpu_milli / 1000,
         memory_bytes=node.capacity.memory_bytes,
-        memory_free_bytes=left.memory_bytes,
         disk_bytes=node.capacity.disk_bytes,
-        disk_free_bytes=left.disk_bytes,
         price_uh=node.price_uh,
         region=node.region,
         standing=shown(node.standing, online=node.online, draining=node.draining),
         why=node.why,
-        is_fresh=age_s is not None and age_s * 1000 <= STALE_AFTER_MS,
         shares_gpus=node.shares_gpus,
         executors=node.executors,
         health=node.health,
         capability=node.capability,
         figures=node.figures,
-        age_s=age_s,
         is_proved=is_proved(node),
-        proof_age_s=None if node.proof.proved_ms is None else (now_ms - node.proof.proved_ms) / 1000,
-        ages_s={
-            key: (now_ms - node.figures[key].at_ms) / 1000
-            for key in sorted({*figures, *node.proof.figures})
-            if key in node.figures
-        },
+        **found.moving._asdict(),
     )
 
 
-__all__ = ["CursorError", "Offer", "OfferPage", "QueryError", "search"]
+__all__ = ["CursorError", "Found", "Offer", "OfferPage", "QueryError", "offer_of", "search"]

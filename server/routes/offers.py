@@ -33,7 +33,7 @@ async def found(
     """
     del account
     page = await runtime.read(offers.find, runtime, text=q, sort=sort, limit=limit, cursor=cursor, explain=explain)
-    return views.answer(page)
+    return views.packed(page)
 
 
 @router.get("/offers/fields", response_model=FieldsView, responses=refusals())

@@ -186,11 +186,15 @@ class Renter:
 
     async def get(self, target: str) -> Json:
         """A document."""
+        found: Json = json.loads(await self.fetch(target))
+        return found
+
+    async def fetch(self, target: str) -> bytes:
+        """The same as it came."""
         status, content = await self.line.ask("GET", target, self._who())
         if status != 200:
             raise RuntimeError(f"{status}: {content.decode()}")
-        found: Json = json.loads(content)
-        return found
+        return content
 
     def _who(self) -> str:
         return f"Authorization: Bearer {self.token}\r\n"
