@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from qualify.expected_gpu import QUANTITY_OF, ceiling, part_of
-from qualify.records import Measurement, Report
-from qualify.reference_gpu import Part, Peak
+from qualify.records import Measurement, Node, Report
+from qualify.reference_gpu import Part, Peak, peak
 from qualify.rules_gpu_figures import PHYSICS_PART
 from qualify.trial import number
 
 #: no multiprocessor that was ever sold runs faster; the record under liquid nitrogen lies below
 CLOCK_MOST_HZ = 4e9
+#: of the clock behind the published peak: no board as sold, nor overclocked by its owner, runs faster for seconds
+CLOCK_MOST = 1.2
 #: of the table's memory clock: further no board's memory is overclocked
 MEMORY_CLOCK_MOST = 1.25
+
+
+def bf16_most(node: Node, parts: Sequence[Part]) -> float | None:
+    """The most bf16, FLOP/s, that a GPU of the node can do by its bf16 units; None where they are not in the table."""
+    part = part_of(node, parts).part
+    expected = None if part is None else peak(part, "bf16").expected
+    return None if expected is None else CLOCK_MOST * expected
 
 
 def beyond_peak(report: Report, parts: Sequence[Part]) -> Iterator[str]:

@@ -18,6 +18,7 @@ from qualify.registry import load as load_plugins
 from qualify.rules_expected import PHYSICS_PART
 from qualify.score import score
 from scheduler.market.gpu_peak import beyond_peak as beyond_gpu_peak
+from scheduler.market.gpu_peak import bf16_most
 from scheduler.records import Capacity, Figure, Remark
 
 #: of memory and of free disk, kept back for the operating system, the agent and caches: 1 part in 16
@@ -57,6 +58,7 @@ class ReportSummary:
     model: str  #: of its GPUs as the market calls them, or of its CPU; "" = unknown
     vram_bytes: int  #: of the GPU with the least; 0 without GPUs or unknown
     devices: tuple[str, ...] = ()  #: who its GPUs say they are; of a CPU its machine
+    bf16_most_flops: float | None = None  #: of one of its GPUs, by the part it names; None = unknown
     capacity: Capacity
     figures: Mapping[str, Figure] = field(default_factory=dict)
     capability: Mapping[str, float] = field(default_factory=dict)
@@ -95,9 +97,8 @@ def summarise(report: Report, reference: Reference | None = None) -> ReportSumma
     node = report.node
     measurements = {m.key: m for m in report.measurements}
     began_s = report.started_unix_s
-    worked_out = score(
-        node, measurements, reference or installed_reference(), now_unix_s=began_s, measured_unix_s=began_s
-    ).capability
+    reference = reference or installed_reference()
+    worked_out = score(node, measurements, reference, now_unix_s=began_s, measured_unix_s=began_s).capability
     order = {"failure": 0, "warning": 1, "info": 2}
     remarks = [Remark(code=f.code, severity=f.severity, text=f.text, remedy=f.remedy) for f in report.findings]
     return ReportSummary(
@@ -108,6 +109,7 @@ def summarise(report: Report, reference: Reference | None = None) -> ReportSumma
         model=_model(node),
         vram_bytes=_vram_bytes(node),
         devices=_devices(node),
+        bf16_most_flops=bf16_most(node, reference.gpus) if node.device_kind == "cuda" else None,
         capacity=capacity(node),
         figures={key: _figure(m, began_s) for key, m in sorted(measurements.items()) if _is_listed(m)},
         capability={name: value for name, value in worked_out.items() if value is not None},

@@ -32,6 +32,8 @@ PROVED_BY: Mapping[str, str] = {
 FOOTPRINT_PART = 0.92
 #: tiles are whole, so that a pool may lack the better part of one
 FOOTPRINT_LEAVE = 0.99
+#: what a device says it does, at the bf16 that a proof is about
+BF16_CLAIM = "matmul.bf16"
 #: a proof says what was computed how fast, not where: a relay to another machine looks just like one
 LOCALITY: Literal["unproven"] = "unproven"
 
@@ -90,7 +92,8 @@ def listed(node: MarketNode, claim: Claimed, proof: Proof) -> MarketNode:
             node, figures=figures, vram_bytes=claim.vram_bytes, capability=dict(claim.capability), proof=proof
         )
     devices = max(1, len(node.capacity.gpu_milli))
-    cut = {key: _cut(figure, limit) for key, figure, limit in _above(claim.figures, proof.figures, devices)}
+    shown = _within_reach(claim, proof, devices)
+    cut = {key: _cut(figure, limit) for key, figure, limit in _above(claim.figures, shown, devices)}
     vram_bytes = _footprint(claim.vram_bytes, proof.figures, devices)
     capability = _capability(claim, cut)
     proof = replace(
@@ -101,11 +104,25 @@ def listed(node: MarketNode, claim: Claimed, proof: Proof) -> MarketNode:
     )
     return replace(
         node,
-        figures={**claim.figures, **cut, **proof.figures},
+        figures={**claim.figures, **cut, **shown},
         vram_bytes=vram_bytes,
         capability={**claim.capability, **capability},
         proof=proof,
     )
+
+
+def _within_reach(claim: Claimed, proof: Proof, devices: int) -> Mapping[str, Figure]:
+    """What is proved, as far as the devices are said to do it.
+
+    bf16 in the ranges of the chain can be made of two products of int8, which on parts whose int8 is four times as fast
+    is twice as fast as their bf16. So bf16 counts up to what the node claims, and to what its part can do.
+    """
+    figure, claimed_by_one = proof.figures.get(BF16), claim.figures.get(BF16_CLAIM)
+    limits = [claimed_by_one.value] if claimed_by_one is not None else []
+    limits += [proof.bf16_most_flops] if proof.bf16_most_flops is not None else []
+    if figure is None or not limits or figure.value <= devices * min(limits):
+        return proof.figures
+    return {**proof.figures, BF16: _cut(figure, devices * min(limits))}
 
 
 def _above(

@@ -145,7 +145,7 @@ def after_report(desk: Desk, proof: Proof, summary: ReportSummary, now: Now, nod
     """What of a node's row follows from a new report: its claims, cut to what is proved; a check, when it had none."""
     if proof.full_due_ms is None and desk.settings.proving.on:
         proof = replace(proof, full_due_ms=now.unix_ms)
-    proof = replace(proof, devices=summary.devices, check=None)
+    proof = replace(proof, devices=summary.devices, bf16_most_flops=summary.bf16_most_flops, check=None)
     claim = Claimed(figures=summary.figures, vram_bytes=summary.vram_bytes, capability=summary.capability)
     told = replace(node, device_kind=summary.device_kind, capacity=summary.capacity)
     row = listed(told, claim, proof)

@@ -116,8 +116,8 @@ def _take_over(desk: Desk, node: MarketNode, proof: Proof, outcome: Outcome, ent
     figures = proved_figures(proof.figures, outcome, found)
     row = listed(node, claimed(node), replace(proof, figures=figures))
     if outcome in _TRUE:
-        for key, figure in found.items():
-            desk.book.add(NodeFigure(node=node.id, metric=key, figure=figure))
+        for key in found:
+            desk.book.add(NodeFigure(node=node.id, metric=key, figure=row.figures[key]))
     return desk.book.change(
         node, figures=row.figures, vram_bytes=row.vram_bytes, capability=row.capability, proof=row.proof
     )

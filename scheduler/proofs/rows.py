@@ -97,6 +97,7 @@ class Proof:
     why: str = ""
     devices: tuple[str, ...] = ()  #: who its devices say they are
     claims: Mapping[str, Figure] = field(default_factory=dict)  #: figures that are cut, as its report claims them
+    bf16_most_flops: float | None = None  #: of a part that calls itself as its devices do; None = unknown
     claimed_vram_bytes: int | None = None  #: likewise
     claimed_capability: Mapping[str, float] = field(default_factory=dict)  #: likewise
     light_due_ms: int | None = None

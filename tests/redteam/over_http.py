@@ -7,19 +7,23 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import httpx
 
 from qualify.proof.verdict import Verdict
 from qualify.proof.verify import verify_bytes
 from qualify.records import Gpu, Report
+from qualify.reference import Reference, load
+from qualify.reference_gpu import Part
 from scheduler.desk import ProvingSettings
 from server.proving import Proofs
 from tests.builders import exactly
 from tests.redteam.bout import Bout, Reply
-from tests.redteam.hardware import SCALE, Card
+from tests.redteam.hardware import ARITHMETIC, MEMORIES, SCALE, Card
 from tests.server.served import Agent, Served, slim
 
 JSON = {"Content-Type": "application/json"}
@@ -146,12 +150,32 @@ def report(agent: Agent, card: Card, devices: int) -> Report:
     return replace(agent.report(measurements=claimed), node=node)
 
 
+@cache
+def small_reference() -> Reference:
+    """The table of what parts can do, in small as the cards are."""
+    table = load()
+    return replace(table, gpus=tuple(small(part) for part in table.gpus))
+
+
+def small(part: Part) -> Part:
+    """A row of it."""
+    return replace(
+        part,
+        clock_hz=part.clock_hz * ARITHMETIC,
+        tensor_hz=part.tensor_hz * ARITHMETIC,
+        memory_bytes=int(part.memory_bytes * MEMORIES),
+    )
+
+
 @contextmanager
 def contest(data: Path, judge: Callable[[bytes], Verdict] = verify_bytes) -> Iterator[Contest]:
     """A server for the length of a block, whose judge is in this process: a process for each would take minutes."""
     nanoseconds = [0]
     proving = ProvingSettings(on=True, scale=SCALE, cpu_scale=SCALE)
-    with Served(data, proving=proving, monotonic_ns=lambda: nanoseconds[0]) as served:
+    with (
+        mock.patch("scheduler.market.listing.installed_reference", small_reference),
+        Served(data, proving=proving, monotonic_ns=lambda: nanoseconds[0]) as served,
+    ):
         served.runtime.proofs.close()
         served.runtime.proofs = Proofs(judges=1, judge=judge)
         yield Contest(served, nanoseconds)

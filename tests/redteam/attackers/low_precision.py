@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from kernels.chain.params import Params
 from tests.redteam.attack import Attack, ends
 from tests.redteam.attackers.skipped_work import ONE_CHAIN
 from tests.redteam.bout import Bout
-from tests.redteam.hardware import H100, RTX4090, Pace
+from tests.redteam.hardware import H100, RTX4090, Card, Pace
 from tests.redteam.rogue import Rogue
 
 Numbers = NDArray[Any]
@@ -84,24 +85,45 @@ def _attack(name: str, against: str, does: str, product: Product) -> Attack:
     )
 
 
-def _in_two_passes(bout: Bout) -> str:
+def _in_two_passes(claimed: Card) -> Callable[[Bout], str]:
     """x = 16 high + low: two products of small integers for each of bf16, exact as they are."""
-    bout.line.claim(RTX4090, 1)
 
     def pace(params: Params, _: int) -> float:
         if params.arithmetic == "bf16":
             return 2 * params.ops_per_segment / RTX4090.int8_ops_per_s
         return RTX4090.seconds(params)
 
-    return bout.check(pace)
+    def run(bout: Bout) -> str:
+        bout.line.claim(claimed, 1)
+        return bout.check(pace)
+
+    return run
 
 
+TWICE = replace(RTX4090, bf16_flops=RTX4090.int8_ops_per_s / 2)
 ATTACKS = (
     Attack(
         name="bf16-by-int8",
         against="every chain whose numbers are small enough to be exact: ours too",
         does="does each bf16 product as two of int8, which is twice as quick on a GeForce and no quicker on an H100",
-        run=_in_two_passes,
+        run=_in_two_passes(RTX4090),
+        ends=ends("pass"),
+        truth=RTX4090.proves(),
+    ),
+    Attack(
+        name="bf16-by-int8-claimed",
+        against="a bound by what the node says of itself",
+        does="does the same, and claims twice the bf16 of its card",
+        run=_in_two_passes(TWICE),
+        ends=ends("pass"),
+        truth=RTX4090.proves(),
+        gains=0.21,
+    ),
+    Attack(
+        name="bf16-by-int8-unnamed",
+        against="a bound by what a card of this name can do",
+        does="does the same, and calls its card by a name that no table knows",
+        run=_in_two_passes(replace(TWICE, name="NVIDIA Unheard Of")),
         ends=ends("pass"),
         truth=RTX4090.proves(),
         gains=1.0,

@@ -301,3 +301,28 @@ def test_a_gpu_without_any_clock_is_held_against_the_fastest_there_is() -> None:
 
     assert impossible(gpu_report(honest, gpu=silent), REFERENCE) is None
     assert impossible(gpu_report(boast, gpu=silent), REFERENCE) is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "gib", "expected_flops"),
+    [
+        ("NVIDIA GeForce RTX 4090", 24, 1.2 * 128 * 512 * 2520e6),
+        ("NVIDIA H100 80GB HBM3", 80, 1.2 * 132 * 4096 * 1830e6),
+        ("NVIDIA GeForce RTX 2080 Ti", 11, None),
+        ("NVIDIA R300", 24, None),
+    ],
+    ids=["a GeForce", "a data centre's", "one without bf16", "one that nobody knows"],
+)
+def test_the_most_bf16_of_a_gpu_is_that_of_the_part_it_names(name: str, gib: int, expected_flops: float | None) -> None:
+    """SMs x rate x clock of the table and a fifth; of whichever clock a report tells, for that can be made up."""
+    gpu = Gpu(index=0, name=name, uuid="GPU-1", memory_bytes=int(0.99 * gib * 2**30))
+    measured = builders.exactly("matmul.bf16", "FLOP/s", 1e12, context={"clock_hz": 3.9e9})
+
+    assert summarise(gpu_report(measured, gpu=gpu), REFERENCE).bf16_most_flops == expected_flops
+
+
+def test_a_cpu_has_no_bf16_units_of_a_gpu() -> None:
+    """Whatever is plugged in beside it."""
+    gpu = Gpu(index=0, name="NVIDIA H100 80GB HBM3", memory_bytes=80 * GB)
+
+    assert summarise(replace(report(), node=node(gpus=(gpu,))), REFERENCE).bf16_most_flops is None

@@ -80,6 +80,41 @@ def test_memory_is_what_a_pool_of_it_proved(each_gb: float, listed_gb: float) ->
     assert row.proof.claimed_vram_bytes == (None if listed_gb == 80 else 80 * GB)
 
 
+@pytest.mark.parametrize(
+    ("claims_tflops", "most_tflops", "listed_tflops"),
+    [
+        (165, 198, 165),  # honest about the card: by its int8 units it would prove twice that
+        (165, None, 165),
+        (330, 198, 198),  # what it says is what it proved, and more than such a card has
+        (330, None, 330),  # nobody knows the card
+        (None, 198, 198),
+        (None, None, 330),
+        (400, 450, 330),  # an honest proof is left as it is
+    ],
+)
+def test_bf16_made_of_int8_counts_up_to_what_the_card_is_said_to_do(
+    claims_tflops: float | None, most_tflops: float | None, listed_tflops: float
+) -> None:
+    """Two GPUs prove 330 TFLOP/s each; the claim of each and the most that such a part does cut it."""
+    told = claims() if claims_tflops is None else claims(matmul_bf16=claims_tflops * 1e12)
+    if claims_tflops is None:
+        del told["matmul.bf16"]
+    most = None if most_tflops is None else most_tflops * 1e12
+    proof = Proof(figures=proved(bf16=660e12), bf16_most_flops=most)
+    row = listed(NODE, claim(figures=told), proof)
+    figure = row.figures[BF16]
+
+    assert figure.value == 2 * listed_tflops * 1e12
+    assert figure.high is not None
+    assert figure.low is not None
+    assert figure.low <= figure.value <= figure.high
+    assert row.proof.figures == proof.figures  # what the evidence says
+    if claims_tflops is not None:
+        assert row.figures["matmul.bf16"].value == min(claims_tflops, listed_tflops) * 1e12
+        again = listed(row, claimed(row), row.proof)
+        assert again == row
+
+
 def test_what_a_node_is_good_for_falls_with_its_figures() -> None:
     """A product of powers: a figure at half its claim with the weight w leaves 2^-w."""
     row = under(proved(int8=1000e12))

@@ -11,6 +11,7 @@ from scheduler.lifecycle import Standing
 from scheduler.proofs.evidence import plain, rebuild
 from scheduler.proofs.outcome import Finding
 from scheduler.proofs.rows import NO_ENTRY, ChallengeState, EvidenceEntry
+from scheduler.records import NodeFigure
 from tests.scheduler.market_floor import summary
 from tests.scheduler.proofs.floor import DAY_MS, GB, TRUE, ProvingFloor, judged
 
@@ -20,13 +21,30 @@ HOUR_MS, MINUTE_MS = 3_600_000, 60_000
 def test_a_node_that_proves_what_it_claims_is_listed_as_proved() -> None:
     """Its figures stand beside its claims, which are left as they are."""
     floor = ProvingFloor()
-    floor.go_through({INT8: 2e18, BF16: 1e18, MEMORY: 160.0 * GB, BANDWIDTH: 1e13})
+    floor.go_through({INT8: 2e18, BF16: 1e15, MEMORY: 160.0 * GB, BANDWIDTH: 1e13})
 
     assert floor.proof.proved_ms == floor.now.unix_ms
-    assert floor.row.figures["proved.bf16_flops"].value == 1e18
-    assert floor.row.figures["matmul.bf16"].value == 500e12
+    assert floor.row.figures["proved.int8_ops_per_s"].value == 2e18
+    assert floor.row.figures["matmul.int8"].value == 1000e12
     assert floor.row.vram_bytes == 80 * GB
     assert (floor.proof.claims, floor.row.standing) == ({}, Standing.READY)
+
+
+def test_history_is_of_what_was_listed() -> None:
+    """Not of bf16 that was made of int8: that is no course of the card's bf16."""
+    floor = ProvingFloor()
+    seen: list[NodeFigure] = []
+    original = floor.commit
+
+    def commit() -> None:
+        seen.extend(one.after for one in floor.book.pending if isinstance(one.after, NodeFigure))
+        original()
+
+    floor.commit = commit  # type: ignore[method-assign]
+    floor.go_through({**TRUE, BF16: 2000e12})
+
+    assert {one.figure.value for one in seen if one.metric == BF16} == {1000e12}
+    assert {one.figure.value for one in seen if one.metric == INT8} == {TRUE[INT8]}
 
 
 def test_below_its_floor_a_node_is_listed_with_what_it_proved() -> None:
