@@ -148,7 +148,10 @@ class Desk:
 
     def presence(self, node: int) -> Presence:
         """What is known of a node's agent."""
-        return self._presences.setdefault(node, Presence())
+        found = self._presences.get(node)
+        if found is None:
+            found = self._presences[node] = Presence()
+        return found
 
     def poll_ms(self, node: int) -> int:
         """How long a sync of the node may be held."""

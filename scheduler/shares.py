@@ -35,6 +35,7 @@ class Shares:
 
     def __init__(self, book: Book, quota: Quota) -> None:
         self._book, self._quota = book, quota
+        self._limits = quota.gpu_milli is not None or quota.cpu_milli is not None
         self._held: dict[int, Amounts] = {}  #: by account
         self._unended: Counter[int] = Counter()  #: jobs, by account
         self._owner_of: dict[int, int] = {}  #: of live tokens
@@ -101,9 +102,10 @@ class Shares:
 
     def objection(self, account: int, wanted: Resources) -> str:
         """Why an account has to wait for these resources until some of its own are free; "" = it need not."""
-        quota = self.quota_of(account)
-        if quota.gpu_milli is None and quota.cpu_milli is None:
+        row = self._book.accounts.get(account)
+        if not self._limits and (row is None or row.gpu_milli_max is row.cpu_milli_max is None):
             return ""
+        quota = self.quota_of(account)
         held = self._held.get(account, NOTHING)
         for (what, limit, asked), mine in zip(_limited(quota, wanted), held, strict=False):
             if limit is not None and asked and mine + asked > limit:

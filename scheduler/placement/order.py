@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,13 @@ Slots = NDArray[np.intp]
 #: ranks of nodes are told apart by so many bits, below those of the packing
 RANK_BITS = 32
 MOST_RANK = (1 << RANK_BITS) - 1
+
+
+class Packed(NamedTuple):
+    """A node, and how well the job packs onto it."""
+
+    slot: int
+    score: int  #: see packing.py
 
 
 class Order:
@@ -101,8 +109,8 @@ class Order:
         places, fits = places[inside], fits[inside] & self._equal[places[inside] - self._from]
         self._group.put(places - self._from, self._packed_all(places, fits))
 
-    def best(self) -> tuple[int, int | None]:
-        """The node to take, and the next; by slot.
+    def best(self) -> tuple[Packed, Packed | None]:
+        """The node to take, and the next.
 
         Raises:
             ValueError: none fits.
@@ -113,9 +121,14 @@ class Order:
         if first is None:
             raise ValueError("the best of nodes was asked for where none fits")
         second = self._group.second(first)
-        place = self._from + first
-        runner_up = self._next_but(front, place) if second is None else self._from + second
-        return self._slots.item(place), None if runner_up is None else self._slots.item(runner_up)
+        best = self._in_group(first)
+        if second is not None:
+            return best, self._in_group(second)
+        runner_up = self._next_but(front, self._from + first)
+        if runner_up is None:
+            return best, None
+        slot = self._slots.item(runner_up)
+        return best, Packed(slot, self._score_at(slot))
 
     def terms_at(self, slot: int) -> str:
         """A suitable node's, by name, as the inside of a JSON object; null is unknown."""
@@ -125,6 +138,9 @@ class Order:
             terms = (f"{quoted(term.name)}:{number(term.values.item(place))}" for term in self._terms)
             told = self._told[slot] = ",".join(terms)
         return told
+
+    def _in_group(self, place: int) -> Packed:
+        return Packed(self._slots.item(self._from + place), (self._group.values.item(place) >> RANK_BITS) + LEAST)
 
     def _first(self) -> int:
         if self._front is None:

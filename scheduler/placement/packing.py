@@ -125,10 +125,9 @@ class Packing:
         self._price(range(len(self._left)))
 
     def _count(self, changed: list[int]) -> None:
-        free = self._index.live.integers("gpu_milli_free")
         touched = set()
         for slot in changed:
-            more = free.item(slot) - self._free_milli.item(slot)
+            more = self._index.free_at(slot).gpu_milli_free - self._free_milli.item(slot)
             if more and self._counted[slot]:
                 kind = self._kinds.item(slot)
                 self._free_milli[slot] += more

@@ -96,15 +96,15 @@ class IndexPlacer:
 
     def _choose(self, ranking: Ranking, spec: JobSpec, avoid: frozenset[int]) -> Decision:
         choice = ranking.choose(avoid)
-        slot = choice.slot
+        slot = choice.best.slot
         ids = self._index.live.integers("id")
         rejected = ",".join([f"{quoted(name)}:{count}" for name, count in ranking.rejected().items()])
         why = (
-            f'{{"policy":{quoted(spec.policy)},"terms":{ranking.told(slot)},'
+            f'{{"policy":{quoted(spec.policy)},"terms":{ranking.told(choice.best)},'
             f'"candidates":{ranking.candidates - choice.avoided},"nodes":{ranking.held},"rejected":{{{rejected}}}'
         )
         if choice.runner_up is not None:
-            why += f',"runner_up":{{"node":{ids.item(choice.runner_up)},"terms":{ranking.told(choice.runner_up)}}}'
+            why += f',"runner_up":{{"node":{ids.item(choice.runner_up.slot)},"terms":{ranking.told(choice.runner_up)}}}'
         if choice.avoided:
             why += f',"avoided":{choice.avoided}'
         resources = spec.resources

@@ -19,7 +19,7 @@ from scheduler.placement.decision import Refusal
 from scheduler.placement.fgd import Ask
 from scheduler.placement.filters import FilterName, filters, fits, wanted_free
 from scheduler.placement.index import Free, Index
-from scheduler.placement.order import Order, Slots
+from scheduler.placement.order import Order, Packed, Slots
 from scheduler.placement.packing import MICRO, Packing
 from scheduler.placement.part import Part, held_nodes
 from scheduler.placement.policy import Candidates, Policy, Term
@@ -42,8 +42,8 @@ Prices = Callable[[Resources], NDArray[np.int64]]
 class Choice:
     """The best node for a job of the shape, and the next."""
 
-    slot: int
-    runner_up: int | None
+    best: Packed
+    runner_up: Packed | None
     avoided: int  #: nodes that could have taken it, had they not been to be avoided
 
 
@@ -116,10 +116,10 @@ class Ranking:
             self._order.fit_one(slot, fits=True)
         return Choice(best, runner_up, avoided=len(slots))
 
-    def told(self, slot: int) -> str:
+    def told(self, one: Packed) -> str:
         """By what a candidate is ranked, as a JSON object; null is unknown."""
-        packing = f'"packing":{self._packing.score_at(self.ask, slot) / MICRO!r}'
-        terms = self._order.terms_at(slot)
+        packing = f'"packing":{one.score / MICRO!r}'
+        terms = self._order.terms_at(one.slot)
         if not terms:
             return f"{{{packing}}}"
         return f"{{{packing},{terms}}}" if self._policy.packs else f"{{{terms},{packing}}}"

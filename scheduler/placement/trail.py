@@ -24,6 +24,8 @@ class Trail:
 
     def since(self, end: int) -> list[int] | None:
         """The places changed since `end` was what it says, each once, in order; None when that is forgotten."""
+        if end == self.end:
+            return []
         if end < self._forgotten:
             return None
         places = self._places[end - self._forgotten :]

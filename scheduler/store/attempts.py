@@ -58,7 +58,7 @@ def update(db: sqlite3.Connection, moved: Sequence[tuple[Attempt, Attempt]]) -> 
     """
     rows = [
         (
-            after.state,
+            int(after.state),  # SQLite takes an enumeration for something to be adapted, at some cost
             after.node_epoch,
             after.started_ms,
             after.ended_ms,
@@ -66,7 +66,7 @@ def update(db: sqlite3.Connection, moved: Sequence[tuple[Attempt, Attempt]]) -> 
             after.reason,
             after.yields_to,
             after.token,
-            was.state,
+            int(was.state),
             was.node_epoch,
         )
         for was, after in moved
@@ -98,7 +98,7 @@ def _all_of(attempt: Attempt) -> Row:
         attempt.n,
         attempt.node,
         attempt.node_epoch,
-        attempt.state,
+        int(attempt.state),
         text.of_numbers(attempt.gpus),
         needs.gpus,
         needs.gpu_milli,

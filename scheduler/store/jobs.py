@@ -72,7 +72,7 @@ def update(db: sqlite3.Connection, moved: Sequence[tuple[Job, Job]]) -> None:
     Raises:
         StaleWriteError: state, token or number of attempts of one are not those of its first.
     """
-    rows = [(*_progress(after), after.id, was.state, was.token, was.attempts) for was, after in moved]
+    rows = [(*_progress(after), after.id, int(was.state), was.token, was.attempts) for was, after in moved]
     update_each(db, _UPDATE, rows, "job")
 
 
@@ -117,7 +117,7 @@ def _all_of(job: Job) -> Row:
 
 def _progress(job: Job) -> Row:
     return (
-        job.state,
+        int(job.state),  # SQLite takes an enumeration for something to be adapted, at some cost
         job.token,
         job.attempts,
         job.retries_used,
@@ -131,7 +131,7 @@ def _progress(job: Job) -> Row:
         job.crash_exit,
         text.of_numbers(job.crash_nodes),
         text.of_numbers(job.lost_nodes),
-        job.cancelled,
+        int(job.cancelled),
     )
 
 
