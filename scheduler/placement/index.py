@@ -143,6 +143,11 @@ class Index:
         """What is left of the node at `slot`."""
         return self._free[slot]
 
+    def id_at(self, slot: int) -> int:
+        """The number of the node at `slot`, one that the index holds."""
+        node = self._nodes[slot]
+        return node.id if node is not None else 0
+
     def capacity_at(self, slot: int) -> Capacity:
         """What the node at `slot` has, one that the index holds."""
         node = self._nodes[slot]

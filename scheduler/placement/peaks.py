@@ -42,7 +42,7 @@ class Peaks:
         if value >= peak:
             self._peaks[block] = value
         elif old == peak:
-            self._peaks[block] = self._blocks[block].max()
+            self._peaks[block] = _largest(self._blocks[block])
         first = self._first
         if first is not None and (place == first or value >= self.values.item(first)):
             self._first = None
@@ -58,7 +58,7 @@ class Peaks:
         block = first // BLOCK
         value, peak = self.values.item(first), self._peaks.item(block)
         self.values[first] = OUT
-        self._peaks[block] = self._blocks[block].max()
+        self._peaks[block] = _largest(self._blocks[block])
         found = self._find()
         self.values[first], self._peaks[block] = value, peak
         return found
@@ -68,3 +68,8 @@ class Peaks:
         if self._peaks.item(block) == OUT:
             return None
         return block * BLOCK + int(self._blocks[block].argmax())
+
+
+def _largest(numbers: Numbers) -> int:
+    """Of a few: `max` takes three times as long."""
+    return numbers.item(numbers.argmax())

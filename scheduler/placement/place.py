@@ -97,20 +97,20 @@ class IndexPlacer:
     def _choose(self, ranking: Ranking, spec: JobSpec, avoid: frozenset[int]) -> Decision:
         choice = ranking.choose(avoid)
         slot = choice.best.slot
-        ids = self._index.live.integers("id")
         rejected = ",".join([f"{quoted(name)}:{count}" for name, count in ranking.rejected().items()])
         why = (
             f'{{"policy":{quoted(spec.policy)},"terms":{ranking.told(choice.best)},'
             f'"candidates":{ranking.candidates - choice.avoided},"nodes":{ranking.held},"rejected":{{{rejected}}}'
         )
         if choice.runner_up is not None:
-            why += f',"runner_up":{{"node":{ids.item(choice.runner_up.slot)},"terms":{ranking.told(choice.runner_up)}}}'
+            node = self._index.id_at(choice.runner_up.slot)
+            why += f',"runner_up":{{"node":{node},"terms":{ranking.told(choice.runner_up)}}}'
         if choice.avoided:
             why += f',"avoided":{choice.avoided}'
         resources = spec.resources
         part_of = self._packing.gpu_milli_to_take(ranking.ask, slot) if resources.gpu_milli else WHOLE_MILLI
         return Decision(
-            node=ids.item(slot),
+            node=self._index.id_at(slot),
             gpus=choose_gpus(self._index.gpus_free_at(slot), resources, part_of),
             price_uh=ranking.price_uh_at(slot),
             why=Told(why + "}"),
