@@ -10,7 +10,7 @@ from scheduler.clock import Now
 from scheduler.desk import Desk
 from scheduler.events import Kind
 from scheduler.lifecycle import JobState, Next, Standing, is_live
-from scheduler.outage import Brake, Outage, Silence
+from scheduler.outage import WAIT_MS, Brake, Outage, Silence
 from scheduler.outcome import lose, move_job
 from scheduler.proofs import due, outcome
 from scheduler.records import Attempt, MarketNode
@@ -121,8 +121,8 @@ class Watchman:
         due = [id_ for id_ in sorted(self._silent) if self._expiry_ms(id_, now) <= now.mono_ms]
         if lapsed or due or self.outage is not None:
             self._judge(now)
-        if self.outage is not None:
-            return
+        if self.outage is not None:  # one that begins anew again and again is no reason to wait for ever
+            due = [id_ for id_ in due if self._expiry_ms(id_, now) <= now.mono_ms - WAIT_MS]
         for id_ in due:
             for attempt in desk.live_attempts(id_):
                 lose(desk, attempt, now, "its node went silent")

@@ -45,7 +45,7 @@ class Silence:
 class Outage:
     """A mass outage under way."""
 
-    since: Now
+    since: Now  #: anew when most had come back and fell silent again
     began: Silence  #: as it was seen first
     seen: Silence  #: as it was seen last
 
@@ -68,13 +68,15 @@ class Brake:
         if before is None:
             self.outage = Outage(since=now, began=seen, seen=seen) if seen.is_mass else None
             return seen.is_mass
-        self.outage = Outage(since=before.since, began=before.began, seen=seen)
+        # where most had come back in between, whoever is silent now has been so for no longer than since then
+        since = now if seen.is_mass and self._calm_ms is not None else before.since
+        self.outage = Outage(since=since, began=before.began, seen=seen)
         if seen.is_mass:
             self._calm_ms = None
         elif self._calm_ms is None:
             self._calm_ms = now.mono_ms
         calm = self._calm_ms is not None and now.mono_ms - self._calm_ms >= CALM_MS
-        if not calm and now.mono_ms - before.since.mono_ms < WAIT_MS:
+        if not calm and now.mono_ms - since.mono_ms < WAIT_MS:
             return False
         self.outage = self._calm_ms = None
         return True

@@ -47,6 +47,17 @@ def test_it_is_let_go_a_lease_after_most_have_come_back() -> None:
     assert brake.follow(few, at(46_000))
 
 
+def test_one_that_begins_anew_is_waited_for_anew() -> None:
+    """Most had come back, for less than a lease: who is silent now is so since then, not since the first time."""
+    brake, few, many = Brake(), Silence(silent=1, of=10), Silence(silent=9, of=10)
+    brake.follow(many, at(0))
+    brake.follow(few, at(100_000))
+    brake.follow(many, at(110_000))
+
+    assert not brake.follow(many, at(229_999))
+    assert brake.follow(many, at(230_000))
+
+
 def test_who_falls_silent_within_thirty_seconds_counts_together() -> None:
     """Leases that ended up to 20 s ago, or will within 10 s for calls that were missed; later, all since it began."""
     brake = Brake()
@@ -163,6 +174,31 @@ def test_who_stays_away_is_given_up_when_the_wait_is_over() -> None:
     assert [floor.job(job).replacements for job in jobs] == [1, 1, 1, 0, 0]
     assert not waits(floor)
     assert floor.kinds().count("outage.began") == floor.kinds().count("outage.over") == 1
+
+
+def test_outages_in_a_row_restart_no_job() -> None:
+    """Three of 60 s, with 10 s in between in which everybody is heard: no more than one, one after the other."""
+    floor, jobs = market(4)
+    for _ in range(3):
+        floor.tick(60_000)
+        silent_but(floor, jobs, 10_000)
+
+    assert [(floor.job(job).attempts, floor.attempt(job).state) for job in jobs] == [(1, AttemptState.RUNNING)] * 4
+    assert floor.kinds().count("outage.began") == 1
+
+
+def test_no_row_of_outages_keeps_a_dead_nodes_job_for_ever() -> None:
+    """One stays away while the others come and go: given up two minutes after its lease ended, and it alone."""
+    floor, jobs = market(5)
+    for _ in range(3):
+        floor.tick(34_000)
+        silent_but(floor, jobs[1:], 10_000)
+    assert [floor.job(job).replacements for job in jobs] == [0] * 5
+
+    silent_but(floor, jobs[1:], 6_000)
+
+    assert waits(floor)
+    assert [floor.job(job).replacements for job in jobs] == [1, 0, 0, 0, 0]
 
 
 def test_silent_nodes_get_no_new_work() -> None:
