@@ -240,10 +240,12 @@ def namespace(name: str, number: int) -> Iterator[tuple[str, Callable[[bool], No
         ip("-n", name, "addr", "add", f"{net}.2/24", "dev", theirs)
         ip("-n", name, "link", "set", theirs, "up")
         ip("-n", name, "link", "set", "lo", "up")
-        ip("-n", name, "route", "add", "default", "via", f"{net}.1")
+        ip("-n", name, "route", "replace", "default", "via", f"{net}.1")
 
         def link(up: bool) -> None:
             ip("-n", name, "link", "set", theirs, "up" if up else "down")
+            if up:  # it went with the link
+                ip("-n", name, "route", "replace", "default", "via", f"{net}.1")
 
         yield f"{net}.1", link
     finally:

@@ -39,7 +39,7 @@ def programs(node: Node) -> Iterator[tuple[int, int]]:
 
 def kill_job(where: Field) -> bool:
     """A program is killed; each job's once, for one that dies everywhere is rightly given up."""
-    node = where.node()
+    node = where.node(busy=True)
     for number, pid in programs(node) if node else ():
         if number not in where.killed_jobs:
             where.killed_jobs.add(number)
@@ -51,7 +51,7 @@ def kill_job(where: Field) -> bool:
 
 def stop_job(where: Field) -> bool:
     """A program stands still, whether its lease lets it run or not."""
-    node = where.node()
+    node = where.node(busy=True)
     running = [(number, pid) for number, pid in programs(node) if f"job {number}" not in where.struck] if node else []
     if node is None or not running:
         return False
@@ -68,7 +68,7 @@ def stop_job(where: Field) -> bool:
 
 def kill_supervisor(where: Field) -> bool:
     """And its job with it."""
-    node = where.node()
+    node = where.node(busy=True)
     running = supervisors(node) if node else []
     if not running:
         return False

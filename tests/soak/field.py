@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.chaos.fleet import Fleet, Node
+from tests.chaos.fleet import Fleet, Node, supervisors
 
 Repair = Callable[[], None]
 #: how long a fault lasts: less than a lease mostly, and more than any
@@ -46,10 +46,11 @@ class Field:
         self.struck.add(whom)
         heapq.heappush(self._repairs, (time.monotonic() + self.draw.uniform(*span_s), self._number, whom, repair))
 
-    def node(self, *, linked: bool = False) -> Node | None:
-        """One that is well: its agent, or its link."""
+    def node(self, *, linked: bool = False, busy: bool = False) -> Node | None:
+        """One that is well: its agent, or its link; where it is asked for, one with work."""
         name_of = self.of_link if linked else self.of_agent
         well = [node for node in self.fleet.nodes if name_of(node) not in self.struck]
+        well = [node for node in well if supervisors(node)] if busy else well
         return self.draw.choice(well) if well else None
 
     @staticmethod

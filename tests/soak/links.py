@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import subprocess
 
-from tests.chaos.fleet import Node
 from tests.soak.field import LONG_S, SHORT_S, Field
 
 
@@ -19,22 +17,10 @@ def cut(where: Field) -> bool:
     node = where.node(linked=True)
     if node is None:
         return False
-    name, _, link = where.namespaces[node.name]
+    link = where.namespaces[node.name][2]
     link(False)
-
-    def mend() -> None:
-        link(True)
-        with contextlib.suppress(subprocess.CalledProcessError):  # it is there already, or comes with the link
-            _run("ip", "-n", name, "route", "add", "default", "via", gateway(where, node))
-
-    where.lasts(where.of_link(node), where.draw.choice((SHORT_S, LONG_S)), mend)
+    where.lasts(where.of_link(node), where.draw.choice((SHORT_S, LONG_S)), lambda: link(True))
     return True
-
-
-def gateway(where: Field, node: Node) -> str:
-    """Our address on the node's link."""
-    number = where.namespaces[node.name][1].removeprefix("gm").removesuffix("b")
-    return f"10.213.{number}.1"
 
 
 def _filtered(where: Field, *rule: str) -> bool:

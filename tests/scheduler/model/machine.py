@@ -164,7 +164,7 @@ class Protocol(RuleBasedStateMachine):
 
     @event()
     def next_commit_fails(self) -> None:
-        self.world.commit_fails = True
+        self.world.store.fails_next = True
 
     @event(node=NODE, for_ms=FOR_MS)
     def node_is_drained(self, node: int, for_ms: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from scheduler.book import Change, Counters, Row
 from scheduler.lifecycle import JobState, is_ended, is_live, may_follow
@@ -45,7 +45,9 @@ def _is_loaded(row: Row) -> bool:
 class ModelStore:
     """What survives the server."""
 
-    def __init__(self) -> None:
+    def __init__(self, watch: Callable[[Sequence[Change]], None] = lambda changes: None) -> None:
+        self.fails_next = False  #: the next commit
+        self._watch = watch  #: sees the changes of each commit before they are kept
         self.rows: dict[Key, Row] = {}
         self.live: dict[Key, Row] = {}  #: of them, what a server loads when it begins
         self.counters = Counters()
@@ -54,6 +56,7 @@ class ModelStore:
 
     def write(self, changes: Sequence[Change], counters: Counters) -> None:
         """All changes or, when one is not as it was read, an AssertionError."""
+        self._watch(changes)
         for change in changes:
             key = key_of(change.after)
             if isinstance(change.after, ReportEntry | NodeFigure) and key in self.rows:
@@ -64,6 +67,15 @@ class ModelStore:
             self._put(key, change.after)
         self.counters = counters
         self.check(changes)
+
+    def fails(self) -> bool:
+        """Whether this commit is the one to fail."""
+        fails, self.fails_next = self.fails_next, False
+        return fails
+
+    def attempts_of(self, job: int) -> list[Attempt]:
+        """All of a job, ended ones too."""
+        return [*self._attempts_of.get(job, {}).values()]
 
     def _put(self, key: Key, row: Row) -> None:
         self.rows[key] = row
@@ -101,7 +113,7 @@ class ModelStore:
     def _check_job(self, id_: int) -> None:
         job, result = self.rows["Job", id_], self.rows.get(("Result", id_))
         assert isinstance(job, Job)
-        attempts = [*self._attempts_of.get(id_, {}).values()]
+        attempts = self.attempts_of(id_)
         live = [attempt for attempt in attempts if is_live(attempt.state)]
         assert len(live) == (job.state is JobState.ACTIVE), f"job {id_} is {job.state.name}, live: {live}"
         assert [attempt.token for attempt in live] in ([], [job.token])

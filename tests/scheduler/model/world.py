@@ -10,19 +10,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from scheduler.book import Book, Change, Row
+from scheduler.book import Change
 from scheduler.clock import Now
 from scheduler.control import Control, Refused
-from scheduler.placement.index import Index
-from scheduler.placement.place import IndexPlacer
 from scheduler.records import Attempt, Job, JobSpec, Resources, Result
 from scheduler.wire import SyncAnswer, SyncRequest
 from tests.scheduler.clocks import START_UNIX_MS
-from tests.scheduler.market_floor import CAPACITY, FirstFit, summary
-from tests.scheduler.model.columns import check_columns
 from tests.scheduler.model.network import CALM, Letter, Network
 from tests.scheduler.model.parts import Agent, Call, Machine, Program, Supervisor
-from tests.scheduler.model.store import ModelStore, key_of
+from tests.scheduler.model.server import ModelServer, create_accounts, enrol, report
+from tests.scheduler.model.store import ModelStore
 
 STEP_MS = 250
 #: a step so long that nothing can happen within it but programs running
@@ -36,13 +33,17 @@ def _answer(control: Control, now: Now, *, call: Call) -> SyncAnswer:
 
 
 @dataclass
-class Server:
-    """One life of the server: its Control, and the syncs that it holds back."""
+class Life:
+    """One life of the server: its rules, its clock, and the syncs that it holds back."""
 
-    control: Control
+    model: ModelServer
     mono_base_ms: int
-    index: Index | None  #: what it places by; None = by the first node that fits
     held_back: dict[int, tuple[Call, int]] = field(default_factory=dict)  #: by node: the call, true ms of its answer
+
+    @property
+    def control(self) -> Control:
+        """Its rules."""
+        return self.model.control
 
 
 class World:
@@ -56,11 +57,10 @@ class World:
         self.true_ms = 0
         self.server_rate = server_rate
         self.takes_late = takes_late
-        self.store = ModelStore()
-        self.server: Server | None = None
+        self.store = ModelStore(self._check_commit)
+        self.server: Life | None = None
         self.server_sleeps_until_ms = 0
         self.server_lives = 0
-        self.commit_fails = False
         self.net = Network(self.random)
         self.paused: set[int] = set()
         self.repairs: list[tuple[int, int, Callable[[], None]]] = []  #: heap: true ms, number, what ends a fault
@@ -72,27 +72,12 @@ class World:
         self.lives = self.repair_numbers = self.keys = 0
         self._orders = [*itertools.permutations(self.machines)]
         self.start_server()
-        self.do(lambda c, now: c.create_account("ann", "renter", "a" * 64, now))
-        self.do(lambda c, now: c.create_account("sam", "supplier", "b" * 64, now))
+        for command in create_accounts():
+            self.do(command)
         for node in self.machines:
-            self.do(self._enrol(node))
-            self.do(self._report(node, f"r{node}"))
+            self.do(enrol(node))
+            self.do(report(node, f"r{node}"))
             self.start_agent(node)
-
-    def _enrol(self, node: int) -> Callable[[Control, Now], Any]:
-        return lambda c, now: c.enrol(
-            2,
-            name=f"n{node}",
-            public_key=f"{node:064x}",
-            price_uh=1,
-            region="eu",
-            executors=("process",),
-            shares_gpus=True,
-            now=now,
-        )
-
-    def _report(self, node: int, report: str) -> Callable[[Control, Now], Any]:
-        return lambda c, now: c.accept_report(node, summary(report_id=report, capacity=CAPACITY), now)
 
     # what may happen
 
@@ -109,13 +94,8 @@ class World:
     def start_server(self) -> None:
         """From what was committed; its machine may have started anew, so its clock begins anywhere."""
         self.server_lives += 1
-        index = Index()
-        book = Book(watchers=[index] if self.real_placer else [])
-        book.load(self.store.live.values(), self.store.counters)
-        placer = IndexPlacer(index) if self.real_placer else FirstFit(book)
-        control = Control(book, placer, random=self.random.random)
-        base_ms = self.random.randrange(10**6) - int(self.true_ms * self.server_rate)
-        self.server = Server(control, base_ms, index if self.real_placer else None)
+        model = ModelServer(self.store, self.random, real_placer=self.real_placer)
+        self.server = Life(model, self.random.randrange(10**6) - int(self.true_ms * self.server_rate))
 
     def kill_server(self) -> None:
         """With all that it holds back, and what is on its way to it."""
@@ -153,15 +133,10 @@ class World:
         """A command as the writer carries it out; None when it was refused, or the server is not there."""
         if self.server is None:
             return None
-        book, control, now = self.server.control.book, self.server.control, self.server_now()
-        mark = book.mark()
         try:
-            made = command(control, now)
+            return self._do(command)
         except Refused:
-            book.undo(mark)
             return None
-        control.dispatch(now)
-        return made if self._commit() else None
 
     def server_now(self) -> Now:
         """The server's clocks."""
@@ -184,7 +159,7 @@ class World:
 
     def settle(self) -> None:
         """All faults stop: everything that is down comes up again, and time passes until every job has ended."""
-        self.net.weather, self.commit_fails, self.server_sleeps_until_ms = CALM, False, 0
+        self.net.weather, self.store.fails_next, self.server_sleeps_until_ms = CALM, False, 0
         self.repairs.clear()
         self.net.deaf.clear()
         self.net.mute.clear()
@@ -196,7 +171,7 @@ class World:
             if agent is None:
                 self.start_agent(node)
             self.drain(node, on=False)
-            self.do(self._report(node, f"again{node}"))
+            self.do(report(node, f"again{node}"))
         end_ms = self.true_ms + HOUR_MS
         while self.unended() and self.true_ms < end_ms:
             self.advance(5_000)
@@ -223,36 +198,22 @@ class World:
                 assert self.finished.get(row.token) == row.exit_code, f"nobody ended so: {row}"
 
     def check_book(self) -> None:
-        """I4 and the memory: the book is what the store holds."""
-        if self.server is None:
-            return
-        book = self.server.control.book
-        held: list[Row] = [*book.nodes.values(), *book.accounts.values(), *book.jobs.values(), *book.attempts.values()]
-        assert {key_of(row): row for row in held} == self.store.live
-        tokens = {token for tokens in book.tokens_of_node.values() for token in tokens}
-        assert tokens == {row.token for row in self.store.live.values() if isinstance(row, Attempt)}
-        if self.server.index is not None:
-            check_columns(self.server.index, book.nodes.values(), book.attempts.values())
+        """I4 and the memory."""
+        if self.server is not None:
+            self.server.model.check()
 
     # the inner workings
 
-    def _commit(self) -> bool:
+    def _do(self, command: Callable[[Control, Now], T]) -> T | None:
         assert self.server is not None
-        control = self.server.control
-        book = control.book
-        changes = book.pending
-        if changes or book.counters_changed:
-            if self.commit_fails:
-                self.commit_fails = False
-                book.undo()
-                return False
-            self._check_commit(changes)
-            self.store.write(changes, book.counters)
-            book.committed()
-        for node in control.touched().nodes & self.server.held_back.keys():
-            call, _ = self.server.held_back[node]
-            self.server.held_back[node] = (call, self.true_ms)
-        return True
+        made = self.server.model.do(command, self.server_now())
+        self._answer_touched(self.server)
+        return made
+
+    def _answer_touched(self, server: Life) -> None:
+        for node in server.control.touched().nodes & server.held_back.keys():
+            call, _ = server.held_back[node]
+            server.held_back[node] = (call, self.true_ms)
 
     def _step_machines(self) -> None:
         """I1: of no job two attempts are executing; only here one begins to."""
@@ -272,10 +233,8 @@ class World:
     def _step_server(self) -> None:
         if self.server is None or self.true_ms < self.server_sleeps_until_ms:
             return
-        now = self.server_now()
-        self.server.control.tick(now)
-        self.server.control.dispatch(now)
-        self._commit()
+        self.server.model.tick(self.server_now())
+        self._answer_touched(self.server)
         for node, (call, due_ms) in [*self.server.held_back.items()]:
             if due_ms <= self.true_ms:
                 del self.server.held_back[node]
@@ -316,31 +275,16 @@ class World:
         try:
             if isinstance(body, SyncRequest):
                 request = body
-                answer = self._do_or_raise(lambda c, now: c.sync(node, epoch, request, now))
+                answer = self._do(lambda c, now: c.sync(node, epoch, request, now))
                 if answer is not None and not server.control.has_news(node, answer):
                     server.held_back[node] = (call, self.true_ms + min(answer.next_sync_ms, 3_000))
                     return
                 self._send(call, answer or "failed")
             else:
-                row = self._do_or_raise(lambda c, now: c.register(node, epoch, str(body), now))
+                row = self._do(lambda c, now: c.register(node, epoch, str(body), now))
                 self._send(call, ("registered", row.epoch) if row else "failed")
         except Refused as refused:
             self._send(call, "stale" if refused.kind == "stale_epoch" else refused)
-
-    def _do_or_raise(self, command: Callable[[Control, Now], T]) -> T | None:
-        raised: list[Refused] = []
-
-        def kept(control: Control, now: Now) -> T:
-            try:
-                return command(control, now)
-            except Refused as refused:
-                raised.append(refused)
-                raise
-
-        made = self.do(kept)
-        if raised:
-            raise raised[0]
-        return made
 
     def _take(self, call: Call, answer: Any) -> None:
         agent = self.agents[call.node]
