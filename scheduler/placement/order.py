@@ -24,6 +24,7 @@ Slots = NDArray[np.intp]
 #: ranks of nodes are told apart by so many bits, below those of the packing
 RANK_BITS = 32
 MOST_RANK = (1 << RANK_BITS) - 1
+ALONE = np.ones(1, dtype=np.bool_)
 
 
 class Packed(NamedTuple):
@@ -164,6 +165,10 @@ class Order:
             self._equal = np.ones(self._to, dtype=np.bool_)
         else:
             self._from, self._to = front, self._end_of_equals(front)
+            if self._to - front == 1:  # of distinct prices every one stands alone
+                self._equal = ALONE
+                self._group = Peaks(np.array([self._packed(front, self._score_at(self._slots.item(front)))]))
+                return
             self._equal = np.ones(self._to - self._from, dtype=np.bool_)
             for term in self._terms:
                 part = Term(term.name, term.values[self._from : self._to], term.more_is_better, term.tolerance)
@@ -184,8 +189,11 @@ class Order:
         """Where the first term begins to be worse than that of `front` by more than it tolerates."""
         if not self._terms or math.isnan(value := self._terms[0].values.item(front)):
             return self._slots.size
-        key = self._keys.item(front) + abs(value) * self._terms[0].tolerance
-        return int(self._keys.searchsorted(key, "right"))
+        term = self._terms[0]
+        bound = -term.bound(value) if term.more_is_better else term.bound(value)
+        if front + 1 == self._keys.size or self._keys.item(front + 1) > bound:
+            return front + 1
+        return int(self._keys.searchsorted(bound, "right"))
 
     def _packed(self, place: int, score: int) -> int:
         """The packing above, the place in the order below."""

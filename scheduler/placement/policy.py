@@ -42,9 +42,13 @@ class Term:
         """Where it is as good as `value`, or better."""
         if math.isnan(value):
             return np.ones(self.values.shape, dtype=np.bool_)
-        allowed = abs(value) * self.tolerance
         values = self.values.astype(np.float64)
-        return values >= value - allowed if self.more_is_better else values <= value + allowed
+        return values >= self.bound(value) if self.more_is_better else values <= self.bound(value)
+
+    def bound(self, value: float) -> float:
+        """The worst that is as good as `value`."""
+        allowed = abs(value) * self.tolerance
+        return value - allowed if self.more_is_better else value + allowed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
