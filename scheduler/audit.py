@@ -76,7 +76,8 @@ def _told(rows: Mapping[int, T], tell: Callable[[T], object]) -> dict[int, objec
 
 def _of_attempt(row: Attempt) -> object:
     """What rules go by; why it was placed there is only told."""
-    return (row.job, row.n, row.node, row.node_epoch, row.state, row.resources, row.gpus, row.price_uh, row.started_ms)
+    placed = (row.job, row.n, row.node, row.node_epoch, row.resources, row.gpus, row.price_uh)
+    return (*placed, row.state, row.started_ms, row.yields_to)
 
 
 def _of_node(row: MarketNode) -> object:

@@ -63,6 +63,16 @@ def test_rows_that_differ_are_found() -> None:
     ]
 
 
+def test_for_whom_an_attempt_gives_way_is_compared() -> None:
+    """A restart keeps the room by it."""
+    floor = Floor()
+    floor.running()
+    held = seen(floor)
+    wrong = {token: replace(attempt, yields_to=7) for token, attempt in held.attempts.items()}
+
+    assert found(floor, replace(held, attempts=wrong)) == ["attempt 1 is another in memory than in the database"]
+
+
 def test_what_is_not_committed_yet_is_left_out() -> None:
     """A job was placed a moment ago, in the same batch."""
     floor = Floor(nodes=2)
