@@ -15,11 +15,13 @@ from typing import ParamSpec, TypeVar
 
 from scheduler.book import Book
 from scheduler.clock import Clock, Now, SystemClock
+from scheduler.collector import not_collecting
 from scheduler.control import Control, ControlSettings, Touched
 from scheduler.placement.index import Index
 from scheduler.placement.place import IndexPlacer
 from scheduler.records import Account, Role
 from scheduler.shares import Quota
+from scheduler.store.check import check
 from scheduler.store.errors import BusyError, StoreError
 from scheduler.store.files import Files
 from scheduler.store.reader import Reader
@@ -107,6 +109,7 @@ class Runtime:
         self._store = store
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="gridmark-reader")
+        self.faults: tuple[str, ...] = ()  #: in what the database says, as it was opened
         self.stopping = False  #: nobody may be made to wait any more
 
     @classmethod
@@ -121,7 +124,11 @@ class Runtime:
         with contextlib.ExitStack() as undoing:
             store = open_store(settings.data / DATABASE)
             undoing.callback(store.close)
-            runtime = cls(settings, sources, store, _Market.load(store, settings, sources))
+            with ThreadPoolExecutor(1) as beside:  # the other core looks at the database while this one reads it
+                faults = beside.submit(check, store.path, deep=False)
+                market = _Market.load(store, settings, sources)
+            runtime = cls(settings, sources, store, market)
+            runtime.faults = tuple(faults.result())
             undoing.pop_all()
         runtime.writer.start()
         return runtime
@@ -232,8 +239,9 @@ class _Market:
     def load(store: Store, settings: Settings, sources: Sources) -> _Market:
         index = Index()
         book = Book(watchers=(index,))
-        loaded = store.load()
-        book.load(loaded.rows, loaded.counters)
+        with not_collecting():
+            loaded = store.load()
+            book.load(loaded.rows, loaded.counters)
         limits = settings.limits
         quota = Quota(jobs=limits.jobs_waiting, gpu_milli=limits.gpu_milli_held, cpu_milli=limits.cpu_milli_held)
         rules = ControlSettings(proving=settings.proving, quota=quota)

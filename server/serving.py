@@ -15,7 +15,6 @@ import uvicorn
 from fastapi import APIRouter
 
 from scheduler.collector import collect_rarely
-from scheduler.store.check import check
 from server import logs
 from server.app import create_app
 from server.direct import Protocol
@@ -24,7 +23,7 @@ from server.settings import Settings
 
 #: of a connection that asks nothing more; agents and clients come back much sooner
 KEEP_ALIVE_S = 75
-BACKLOG = 2048
+BACKLOG = 4096  #: a whole fleet comes back at once after a restart; Linux takes no more by default
 #: how long a thread that others wait for may go on; Python's 5 ms are many times what a request takes, which is handed
 #: from thread to thread and waits for the writer each time
 SWITCH_S = 0.0002
@@ -95,7 +94,7 @@ def serve(
             runtime = Runtime.open(settings)
             stack.callback(runtime.close)
         logs.install(log or logging.StreamHandler(sys.stderr))
-        for fault in check(runtime.database, deep=False):
+        for fault in runtime.faults:
             logs.say("the database contradicts itself", level=logging.ERROR, fault=fault)
         url = address(settings, listener)
         if settings.beyond_loopback and not settings.encrypted:

@@ -11,6 +11,9 @@ from scheduler.codec import CodecError, decode, encode
 from scheduler.store.errors import DamagedError
 from scheduler.told import Told
 
+#: texts that are read once though many rows hold them
+SHORT_CHARS = 2_000
+
 T = TypeVar("T")
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
@@ -49,6 +52,16 @@ def record(kind: type[T], text: str) -> T:
     Raises:
         DamagedError: the text is no such record.
     """
+    if len(text) > SHORT_CHARS:
+        return _decoded(kind, plain(text))
+    key: Any = kind  # what is looked up by is hashable, which mypy doubts of a class
+    found: T = _short(key, text)
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _short(kind: Any, text: str) -> Any:
+    """The same record for the same text: of ten thousand jobs most are alike, and nobody changes a record."""
     return _decoded(kind, plain(text))
 
 

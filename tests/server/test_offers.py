@@ -10,7 +10,8 @@ from scheduler.lifecycle import Standing
 from scheduler.market.offers import Offer, search
 from scheduler.placement.index import Index
 from scheduler.proofs.claims import PREFIX
-from scheduler.records import Attempt, Capacity, Figure, MarketNode, Proof, Resources
+from scheduler.proofs.rows import Proof
+from scheduler.records import Attempt, Capacity, Figure, MarketNode, Resources
 from server import offers
 from server.schemas.offers import OfferPageView
 
@@ -42,7 +43,7 @@ PROVED = dataclasses.replace(
     PLAIN,
     id=3,
     figures={**PLAIN.figures, f"{PREFIX}bf16_flops": figure(5e14, 60)},
-    proof=Proof(proved_ms=NOW_MS - 30_000, figures=(f"{PREFIX}bf16_flops",)),
+    proof=Proof(proved_ms=NOW_MS - 30_000, figures={f"{PREFIX}bf16_flops": figure(5e14, 60)}),
 )
 BARRED = dataclasses.replace(PROVED, id=4, proof=dataclasses.replace(PROVED.proof, bar="cheat"), draining=True)
 
