@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import mmap
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,8 @@ class InLoop(Supervisor):
     def __init__(self, folder: Path, orders: Mapping[str, Any]) -> None:
         self._folder = folder
         with (folder / "lease").open("rb") as file:
-            held = mmap.mmap(file.fileno(), lease.LEASE_BYTES, access=mmap.ACCESS_READ)
-        super().__init__(orders, Body(), held, -1)
+            self._mapped = mmap.mmap(file.fileno(), lease.LEASE_BYTES, access=mmap.ACCESS_READ)
+        super().__init__(orders, Body(), self._mapped, -1)
         self._loop = asyncio.get_running_loop()
         self._alarm_clock: asyncio.TimerHandle | None = None
         self._started_ns = kernel.now_ns()
@@ -68,6 +69,14 @@ class InLoop(Supervisor):
         now_ns = kernel.now_ns()
         self._follow(now_ns)
         self._alarm_clock = self._loop.call_later((self._next_ns(now_ns) - now_ns) / 1e9, self.look)
+
+    def close(self) -> None:
+        """The story is over."""
+        if self._alarm_clock is not None:
+            self._alarm_clock.cancel()
+        self._socket.close()
+        os.close(self._alarm.descriptor)
+        self._mapped.close()
 
     @property
     def frozen_s(self) -> float:

@@ -44,7 +44,11 @@ def search(first: int, outages: int = OUTAGES) -> tuple[dict[str, int], list[str
     """So many outages, one after the other; what was done, and what was found wrong."""
     with patience(), tempfile.TemporaryDirectory(dir=_memory(), prefix="gm-") as name:
         story = Story(Path(name), random.Random(first))
-        virtual.run(lambda loop: story.run(loop, outages))
+        try:
+            virtual.run(lambda loop: story.run(loop, outages))
+        finally:
+            for one in InLoopHold.all.values():
+                one.close()
     return dict(story.counts), [f"seed {first}: {one}" for one in story.found]
 
 

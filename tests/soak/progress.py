@@ -6,6 +6,9 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+#: how the names of counts begin of which the greatest is kept, not the sum
+MOST = "most "
+
 
 @dataclass(slots=True, kw_only=True)
 class Part:
@@ -22,7 +25,8 @@ class Part:
         self.seed, self.slices, self.seconds = self.seed + 1, self.slices + 1, self.seconds + seconds
         self.failures += failures
         for name, count in counts.items():
-            self.counts[name] = self.counts.get(name, 0) + count
+            before = self.counts.get(name, 0)
+            self.counts[name] = max(before, count) if name.startswith(MOST) else before + count
 
 
 @dataclass(slots=True, kw_only=True)

@@ -214,5 +214,5 @@ def small_disk(folder: Path, mib: int) -> Iterator[Path]:
 
 
 def why_not() -> str | None:
-    """What is missing here for a storm, in a sentence."""
-    return None if can_have_namespaces() else "a storm needs root and iproute2, for links that can be cut"
+    """What is missing here for real agents behind links of their own, in a sentence."""
+    return None if can_have_namespaces() else "they need root and iproute2, for links that can be cut"

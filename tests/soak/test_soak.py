@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import json
+import random
 from pathlib import Path
 
 import pytest
 
 from scheduler import lease
 from scheduler.lease import Action
+from scheduler.node import waiting
+from scheduler.outage import Silence
 from scheduler.store.store import Store
 from tests.soak import __main__ as soak
-from tests.soak import crash, model
+from tests.soak import blackouts, crash, model, outages, verdict
 from tests.soak.progress import Part, Progress
 
 
@@ -107,10 +112,70 @@ def test_a_search_ends_when_it_is_enough_when_it_found_something_or_when_time_is
     assert soak.run(progress, {"two": part("two", [], 2), "bad": part("bad", ["x"], 9)}, end_s=float("inf"))
     assert done == ["two", "bad", "two"]
     assert not soak.run(progress, {"for ever": part("for ever", [], 9)}, end_s=0.0)
-    assert soak.verdict(progress, ("two", "bad", "for ever")).splitlines() == [
-        "two    2 slices in 2 slices, 0 s: clean",
-        "bad    1 slices in 1 slices, 0 s: 1 FAILURES",
-        "for ever  in 0 slices, 0 s: not run",
+    assert verdict.table(progress, ("two", "bad", "for ever")).splitlines() == [
+        "two       2 slices in 2 slices, 0 s: clean",
+        "bad       1 slices in 1 slices, 0 s: 1 FAILURES",
+        "for ever   in 0 slices, 0 s: not run",
         "bad: x",
         "verdict: 1 FAILURES",
     ]
+
+
+def test_the_verdict_is_kept_with_seeds_kinds_and_what_was_found(tmp_path: Path) -> None:
+    """As a document; of what is counted as the most the greatest, of all else the sum."""
+    progress = Progress.begin(tmp_path / "progress.json", resume=False)
+    progress.part("storm").add({"server killed": 2, "most ms": 7}, [], 10.4)
+    progress.part("storm").add({"server killed": 1, "most ms": 5}, ["seed 1: lost"], 10.0)
+    progress.part("model")
+
+    verdict.write(progress, tmp_path / "soak.json", dt.date(2026, 1, 2))
+    kept = json.loads((tmp_path / "soak.json").read_text())
+
+    assert (kept["date"], kept["failures"]) == ("2026-01-02", ["storm: seed 1: lost"])
+    assert kept["parts"] == {
+        "storm": {
+            "slices": 2,
+            "first_seed": 0,
+            "last_seed": 1,
+            "seconds": 20,
+            "counts": {"most ms": 7, "server killed": 3},
+            "verdict": "1 FAILURES",
+        }
+    }
+
+
+def test_outages_in_a_time_of_their_own_restart_no_job() -> None:
+    """Four outages of a server with five real agents; all of it takes no more than a moment."""
+    counts, failures = outages.search(3, outages=4)
+
+    assert failures == []
+    assert counts["outages"] == 4
+    assert counts["most ms until all ran again"] <= outages.AGAIN_S * 1000
+
+
+def test_a_server_that_waits_for_nobody_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the brake, jobs are given to others as soon as a lease has ended."""
+    monkeypatch.setattr(Silence, "is_mass", property(lambda _: False))
+
+    _, failures = outages.search(3)
+
+    assert any("began again" in one for one in failures)
+
+
+def test_an_agent_that_is_slow_to_come_back_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses of up to a minute keep jobs frozen though the server is there."""
+    monkeypatch.setattr(waiting, "LONGEST_S", 60.0)
+    monkeypatch.setattr(waiting, "LONGEST_HOLDING_S", 60.0)
+
+    _, failures = outages.search(3)
+
+    assert any("not all jobs run" in one or "was frozen for" in one for one in failures)
+
+
+def test_real_outages_are_of_each_kind_and_of_every_length() -> None:
+    """Kinds in turn, 1 to 60 s."""
+    spans = [span for seed in range(50) for span in blackouts.drawn(random.Random(seed))]
+
+    assert {kind for kind, _ in spans} == {*blackouts.KINDS}
+    assert 1.0 <= min(s for _, s in spans) < 1.5
+    assert 40.0 < max(s for _, s in spans) <= 60.0
