@@ -15,15 +15,17 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import psutil
+import uvloop
 
 from tests.bench.market import folder
 from tests.bench.market_query import QUESTIONS
 from tests.bench.scale_place import percentile
 from tests.bench.scale_table import Found, Options, synced_writes
-from tests.bench.scale_wire import Agent, AwayError, Counts, Json, Line, Renter
+from tests.bench.scale_wire import Agent, Counts, Json, Line, Renter
 from tests.chaos.fleet import ROOT
 
 SMALL = {"cpus": 4, "memory": "16 MB", "disk": "16 MB"}
@@ -36,7 +38,6 @@ REACH_LIVES_PER_S = 500
 REACH_QUERY_S = {10_000: 0.005, 100_000: 0.015}
 REACH_CORE, REACH_AGENT_BYTES = 0.25, 20_000
 REACH_READS_S, REACH_PLACEMENTS_S = 3.0, 5.0
-JOBS_AFTER = 20
 
 
 @dataclass
@@ -122,7 +123,7 @@ def spent_s(process: psutil.Process) -> float:
 def lives(options: Options) -> Found:
     """Jobs are submitted, started, told of as running and as ended, each by a request of its own or with others."""
     with served(LIVES_NODES) as server:
-        return asyncio.run(_lives(options, server))
+        return uvloop.run(_lives(options, server))
 
 
 async def _lives(options: Options, server: Served) -> Found:
@@ -172,7 +173,7 @@ async def _lives(options: Options, server: Served) -> Found:
 def query(options: Options, nodes: int) -> Found:
     """Offers with six filters, the best fifty, on one connection, while a thousand jobs a second come and go."""
     with served(nodes, jobs_per_s=QUERY_JOBS_PER_S) as server:
-        seconds, jobs_per_s = asyncio.run(_query(options, server))
+        seconds, jobs_per_s = uvloop.run(_query(options, server))
     ordered, reach_s = sorted(seconds), REACH_QUERY_S[nodes]
     p50, p99 = percentile(ordered, 0.5), percentile(ordered, 0.99)
     figures = {
@@ -216,7 +217,7 @@ async def _newest(renter: Renter) -> int:
 def held(options: Options) -> Found:
     """Agents with nothing to do, each on a connection of its own, that sync every ten seconds."""
     with served(options.agents) as server:
-        return asyncio.run(_held(options, server))
+        return uvloop.run(_held(options, server))
 
 
 async def _held(options: Options, server: Served) -> Found:
@@ -261,7 +262,7 @@ async def _held(options: Options, server: Served) -> Found:
 def crash(options: Options) -> Found:
     """The server is killed while every agent runs jobs, and started again."""
     with served(options.agents) as server:
-        return asyncio.run(_crash(options, server))
+        return uvloop.run(_crash(options, server))
 
 
 async def _crash(options: Options, server: Served) -> Found:
@@ -270,19 +271,23 @@ async def _crash(options: Options, server: Served) -> Found:
     async with going(*(agent.live(lambda: False) for agent in agents)) as tasks:
         full = await _filled(options, server, counts)
         running = {token for agent in agents for token in agent.held}
+        asker = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.bench.scale_asker", cwd=ROOT, stdin=PIPE, stdout=PIPE
+        )
+        await asyncio.sleep(1.0)  # it is there
         killed_s = time.perf_counter()
         server.stop(signal.SIGKILL)
         await asyncio.to_thread(server.start)
-        renter = server.renter()
+        told = {"url": server.told["url"], "token": server.told["tokens"]["renter"], "job": JOB}
+        asking = asyncio.create_task(asker.communicate(json.dumps(told).encode() + b"\n"))
         for agent in agents:
             agent.line.drop()
             agent.line = server.line()
-        reads_s = await _first(killed_s, lambda: renter.get("/v1/jobs?limit=1"))
         started = counts.started
-        wanted = [f"after{n}" for n in range(JOBS_AFTER)]
-        await asyncio.gather(*(server.renter().submit(key, JOB) for key in wanted))
+        answered: Json = json.loads((await asking)[0])
+        reads_s, placed_s = answered["read_s"] - killed_s, answered["placed_s"] - killed_s
         await _until(lambda: counts.started > started, options.most_s)
-        placed_s = counts.started_s[started] - killed_s
+        begun_s = counts.started_s[started] - killed_s
         await asyncio.sleep(max(options.seconds, 20.0))  # longer than any lease: what is lost is lost by now
         lost = running - {token for agent in agents for token in agent.held}
         assert not any(task.done() for task in tasks)
@@ -295,6 +300,7 @@ async def _crash(options: Options, server: Served) -> Found:
         "opened_s": server.told["opened_s"],
         "reads_s": reads_s,
         "placements_s": placed_s,
+        "started_s": begun_s,
         "restarted": len(counts.restarted),
         "lost": len(lost),
         "synced_writes_per_s": synced_writes(),
@@ -331,16 +337,6 @@ async def _filled(options: Options, server: Served, counts: Counts) -> int:
     await asyncio.gather(*(rent() for _ in range(RENTERS)))
     await _until(lambda: counts.started >= options.attempts, options.most_s)
     return counts.started
-
-
-async def _first(since_s: float, ask: Callable[[], Coroutine[Any, Any, Json]]) -> float:
-    while True:
-        try:
-            await ask()
-        except (AwayError, RuntimeError):
-            await asyncio.sleep(0.01)
-        else:
-            return time.perf_counter() - since_s
 
 
 async def _until(holds: Callable[[], bool], most_s: float) -> None:

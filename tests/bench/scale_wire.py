@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from scheduler import wire
 from scheduler.node.identity import Key
+from scheduler.node.waiting import pauses
 from tests.bench.scale_hall import BOOT
 
 Json = dict[str, Any]
@@ -97,13 +99,16 @@ class Agent:
         return key_of(self.node)
 
     async def live(self, until: Callable[[], bool]) -> None:
-        """Sync, obey, and again."""
+        """Sync, obey, and again; who is away is tried again as real agents do."""
+        pause = pauses(random.random, lambda: bool(self.held))
         while not until():
             try:
                 await self.turn()
             except AwayError:
                 self.counts.away += 1
-                await asyncio.sleep(0.5)
+                await asyncio.sleep(pause())
+            else:
+                pause = pauses(random.random, lambda: bool(self.held))
 
     async def turn(self) -> None:
         """One sync and what comes of it."""
