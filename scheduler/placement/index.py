@@ -20,7 +20,7 @@ from scheduler.placement.leftovers import Leftovers
 from scheduler.placement.table import Live, Snapshot, Table
 from scheduler.placement.trail import Trail
 from scheduler.proofs.claims import LOCALITY, is_proved
-from scheduler.records import Attempt, Capacity, Figure, Job, MarketNode, Resources
+from scheduler.records import Attempt, Figure, Job, MarketNode, Resources
 
 WHOLE_GPU_MILLI = 1000
 #: states of GPUs that are remembered, besides two per node
@@ -111,13 +111,10 @@ class Index:
         fields = self._fields
         if fields is None:
             with self._table.lock:
-                columns = self._table.names
                 fields = self._fields = Fields(
                     figures=dict(self._units),
-                    capabilities=[
-                        name.removeprefix("capability.") for name in columns if name.startswith("capability.")
-                    ],
-                    executors=[name.removeprefix("executor.") for name in columns if name.startswith("executor.")],
+                    capabilities=self._after("capability."),
+                    executors=self._after("executor."),
                 )
         return fields
 
@@ -143,15 +140,15 @@ class Index:
         """What is left of the node at `slot`."""
         return self._free[slot]
 
-    def id_at(self, slot: int) -> int:
-        """The number of the node at `slot`, one that the index holds."""
-        node = self._nodes[slot]
-        return node.id if node is not None else 0
+    def node_at(self, slot: int) -> MarketNode:
+        """The row of the node at `slot`.
 
-    def capacity_at(self, slot: int) -> Capacity:
-        """What the node at `slot` has, one that the index holds."""
-        node = self._nodes[slot]
-        return node.capacity if node is not None else Capacity()
+        Raises:
+            LookupError: the index holds none there.
+        """
+        if (node := self._nodes[slot]) is None:
+            raise LookupError(f"there is no node at place {slot}")
+        return node
 
     def rooms(self) -> dict[int, Room]:
         """What is counted as free of each node, for the book's thread."""
@@ -277,6 +274,9 @@ class Index:
             for suffix in ("", LOW, HIGH, AT_MS):
                 self._ensure(f"{key}{suffix}", np.float64, np.nan)
         return self._units[key] == unit
+
+    def _after(self, prefix: str) -> list[str]:
+        return [name.removeprefix(prefix) for name in self._table.names if name.startswith(prefix)]
 
     def _ensure(self, column: str, kind: type, empty: float | bool) -> None:
         if column not in self._table:

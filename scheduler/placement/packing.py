@@ -165,7 +165,7 @@ class Packing:
 
     def score_at(self, ask: Ask, slot: int) -> int:
         """The same for one node, without arrays."""
-        free, has = self._index.free_at(slot), self._index.capacity_at(slot)
+        free, has = self._index.free_at(slot), self._index.node_at(slot).capacity
         kind = self._kinds.item(slot)
         score = MICRO * self._fragments.points_at(ask, free.leftover, kind, free.cpu_milli_free)
         if ask.gpus and self._scarce[kind]:

@@ -103,14 +103,14 @@ class IndexPlacer:
             f'"candidates":{ranking.candidates - choice.avoided},"nodes":{ranking.held},"rejected":{{{rejected}}}'
         )
         if choice.runner_up is not None:
-            node = self._index.id_at(choice.runner_up.slot)
+            node = self._index.node_at(choice.runner_up.slot).id
             why += f',"runner_up":{{"node":{node},"terms":{ranking.told(choice.runner_up)}}}'
         if choice.avoided:
             why += f',"avoided":{choice.avoided}'
         resources = spec.resources
         part_of = self._packing.gpu_milli_to_take(ranking.ask, slot) if resources.gpu_milli else WHOLE_MILLI
         return Decision(
-            node=self._index.id_at(slot),
+            node=self._index.node_at(slot).id,
             gpus=choose_gpus(self._index.gpus_free_at(slot), resources, part_of),
             price_uh=ranking.price_uh_at(slot),
             why=Told(why + "}"),
