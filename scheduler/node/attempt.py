@@ -14,6 +14,7 @@ from scheduler import codec, lease
 from scheduler.node import handing, kernel, preparation
 from scheduler.node.checkpoint import Checkpointer
 from scheduler.node.execution import Executor, Order, PrepareError, executor_of, executors
+from scheduler.node.guard import guard
 from scheduler.node.handing import Surroundings
 from scheduler.node.logs import LogPusher
 from scheduler.node.removal import remove
@@ -223,6 +224,7 @@ class Attempt:
         loop = asyncio.get_running_loop()
         pushers = handing.pushers(self._around, self._order)
         helpers = [loop.create_task(one.run()) for one in pushers]
+        helpers.append(loop.create_task(guard(self._supervised)))
         checkpointer = handing.checkpointer(self._around, self._order)
         if checkpointer is not None:
             helpers.append(loop.create_task(checkpointer.run()))

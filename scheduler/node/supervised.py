@@ -110,6 +110,10 @@ class Supervised:
             if status is None or status.state == "frozen":
                 self._nudge()
 
+    def deadline_ns(self) -> int:
+        """When its lease ends, as it stands in the file."""
+        return lease.unpack(self._mapped()[: lease.LEASE_BYTES])[0]
+
     def command(self, command: lease.Command) -> None:
         """Stop or kill the job; neither is ever taken back."""
         deadline_ns, before = lease.unpack(self._mapped()[: lease.LEASE_BYTES])
@@ -139,9 +143,20 @@ class Supervised:
             return False
         return False
 
+    def is_stopped(self) -> bool:
+        """Whether somebody has stopped it, so that it follows nothing any more."""
+        pid = self._pid()
+        if pid is None or not self.is_alive():
+            return False
+        try:
+            # a program's name is in parentheses and may hold anything, spaces and parentheses too
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("T", "t")
+        except (OSError, IndexError):
+            return False
+
     def watch(self) -> int | None:
         """A descriptor that becomes readable when the supervisor ends; None where the kernel has none (before 5.3)."""
-        pid = self._process.pid if self._process is not None else self._said_pid()
+        pid = self._pid()
         if pid is None:
             return None
         try:
@@ -151,7 +166,7 @@ class Supervised:
 
     def end(self) -> None:
         """Kill the supervisor itself, and so its job; for one that does not answer."""
-        if self.is_alive() and (pid := self._process.pid if self._process else self._said_pid()) is not None:
+        if self.is_alive() and (pid := self._pid()) is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
@@ -163,7 +178,9 @@ class Supervised:
         if self._process is not None and self._process.poll() is None:
             self._process.returncode = 0  # or Popen would complain that nobody waits for it any more
 
-    def _said_pid(self) -> int | None:
+    def _pid(self) -> int | None:
+        if self._process is not None:
+            return self._process.pid
         status = self.status()
         return status.supervisor if status else None
 
