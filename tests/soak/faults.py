@@ -77,6 +77,25 @@ def kill_supervisor(where: Field) -> bool:
     return True
 
 
+def stop_supervisor(where: Field) -> bool:
+    """It stands still, and its agent with all else goes on: one of the two has to hold the job to its lease."""
+    node = where.node(busy=True)
+    running = supervisors(node) if node else []
+    if node is None or not running:
+        return False
+    pid = where.draw.choice(running)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGSTOP)
+
+    def go_on() -> None:
+        if pid in supervisors(node):  # the number may be another process's by now
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+    where.lasts(node.name, LONG_S, go_on)
+    return True
+
+
 def kill_agent(where: Field) -> bool:
     """Its jobs go on without it, for as long as their lease lasts."""
     node = where.node()
@@ -210,6 +229,7 @@ FAULTS: Mapping[str, tuple[int, Callable[[Field], bool]]] = {
     "job killed": (8, kill_job),
     "job stopped": (5, stop_job),
     "supervisor killed": (12, kill_supervisor),
+    "supervisor stopped": (6, stop_supervisor),
     "agent killed": (12, kill_agent),
     "agent stopped": (11, stop_agent),
     "agent's calendar shifted": (6, shift_agents_clock),
