@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scheduler.book import Row
-from scheduler.records import Attempt, Job
+from scheduler.records import Attempt, Job, JobSpec
 from tests.bench.market import folder
 from tests.bench.scale_hall import AT_ONCE, SHAPES, Hall, RunningClock, hall, takes_work
 from tests.bench.scale_table import Figures, Found, Options, synced_writes
@@ -32,13 +32,13 @@ def room(found: Hall) -> int:
     return sum(len(row.capacity.gpu_milli) for row in found.book.nodes.values() if takes_work(row))
 
 
-def placements(options: Options, nodes: int) -> Found:
+def placements(options: Options, nodes: int, shapes: Sequence[JobSpec] = SHAPES) -> Found:
     """A queue is placed and committed, again and again; submitting and ending are done in between, untimed."""
     with folder() as path, hall(path, nodes) as found:
         begun, placed, placing_s, committing_s, worst_s = time.perf_counter(), 0, 0.0, 0.0, 0.0
         at_once = min(QUEUED_AT_ONCE, int(FILLED * room(found)))
         while placing_s < options.seconds and time.perf_counter() - begun < options.most_s:
-            queue(found, at_once)
+            queue(found, at_once, shapes)
             before_s = found.written_s
             while (left := at_once - found.sink.count) > 0:
                 found.nudge()
@@ -55,6 +55,7 @@ def placements(options: Options, nodes: int) -> Found:
     rate, reach = placed / placing_s, REACH_PER_S.get(nodes)
     figures: Figures = {
         "nodes": nodes,
+        "shapes": len(shapes),
         "placements": placed,
         "placing_s": placing_s,
         "placements_per_s": rate,
@@ -65,7 +66,7 @@ def placements(options: Options, nodes: int) -> Found:
     }
     found_row = Found(figures)
     found_row.row(
-        f"durable placements, {nodes:,} nodes, {placing_s:.0f} s of placing",
+        f"durable placements, {nodes:,} nodes, {mixture(shapes)}, {placing_s:.0f} s of placing",
         None if reach is None else f">= {reach:,} /s",
         f"{rate:,.0f} /s ({committing_s / placing_s:.0%} of it in commits)",
         reached=None if reach is None else rate >= reach,
@@ -74,12 +75,17 @@ def placements(options: Options, nodes: int) -> Found:
     return found_row
 
 
-def queue(found: Hall, count: int) -> None:
+def mixture(shapes: Sequence[JobSpec]) -> str:
+    """What kinds of jobs they are, for people."""
+    return f"{len(shapes)} shapes in turn" if len(shapes) > 1 else f"jobs alike ({shapes[0].policy})"
+
+
+def queue(found: Hall, count: int, shapes: Sequence[JobSpec] = SHAPES) -> None:
     """Jobs are in line and committed; nothing is placed meanwhile."""
     with found.nothing_placed():
         wanted = found.submitted + count
         while found.submitted < wanted:
-            found.submit(min(AT_ONCE, wanted - found.submitted))
+            found.submit(min(AT_ONCE, wanted - found.submitted), shapes)
             found.step()
 
 
