@@ -116,6 +116,10 @@ class _Cycle:
                 self._protocol.runtime.syncs.leave(self._sync)
         elif not self.more_body and not self._begun:
             self._begun = True
+            self._protocol.runtime.syncs.in_turn(self._look)
+
+    def _look(self) -> None:
+        if not self.disconnected:
             self._guarded(self._begin)
 
     def _guarded(self, step: Callable[[], None]) -> None:

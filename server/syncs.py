@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
+import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from itertools import count
@@ -24,6 +26,8 @@ from scheduler.wire import SyncAnswer, SyncRequest
 GATHER_S = 0.01
 #: told to the writer at once; it has other work, and a batch that fails is told again one by one
 AT_ONCE = 64
+#: those that came are looked at for so long before it is others' turn
+TURN_S = 0.005
 #: answers that are due within this are given together
 GRAIN_S = 0.01
 
@@ -75,8 +79,27 @@ class Syncs:
         self._number = count()  #: so that the heap never compares two syncs
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = 0.0
+        self._arrived: deque[Callable[[], None]] = deque()
+        self._in_turn = False
         self._stopping = False
         self.held = 0  #: how many are held back now
+
+    def in_turn(self, look: Callable[[], None]) -> None:
+        """Look at one that came, behind those before it; a fleet that comes back at once makes nobody else wait."""
+        self._arrived.append(look)
+        if not self._in_turn:
+            self._in_turn = True
+            asyncio.get_running_loop().call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        until_s = time.monotonic() + TURN_S
+        while self._arrived:
+            self._arrived.popleft()()
+            if time.monotonic() >= until_s:
+                break
+        self._in_turn = bool(self._arrived)
+        if self._in_turn:
+            asyncio.get_running_loop().call_soon(self._take_turn)
 
     def begin(self, node: int, epoch: int, request: SyncRequest, done: Done) -> Sync:
         """Take up a sync; `done` is called once, later, in this loop, unless it is left before."""

@@ -6,12 +6,16 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
+
+import pytest
 
 from scheduler.clock import Now
 from scheduler.desk import Refused
 from scheduler.store.errors import BusyError, StaleWriteError
 from scheduler.wire import SyncAnswer, SyncRequest
+from server import syncs
 from server.syncs import AT_ONCE, GATHER_S, Syncs, waited_for
 
 NOW = Now(mono_ms=0, unix_ms=0)
@@ -73,14 +77,14 @@ def answers(market: Market, *nodes: int, request: SyncRequest = TOLD) -> list[An
     """What came of one sync of each node, all begun at once: a lease in milliseconds, or an error."""
 
     async def ask() -> list[Any]:
-        syncs = Syncs(market.do)
+        under_way = Syncs(market.do)
         waited = []
         for node in nodes:
             future, done = waited_for(asyncio.get_running_loop())
-            syncs.begin(node, 1, request, done)
+            under_way.begin(node, 1, request, done)
             waited.append(future)
         found = await asyncio.gather(*waited, return_exceptions=True)
-        assert (syncs.nodes, syncs.held) == (0, 0)
+        assert (under_way.nodes, under_way.held) == (0, 0)
         return [one if isinstance(one, BaseException) else one.lease_ms for one in found]
 
     return asyncio.run(ask())
@@ -127,14 +131,14 @@ def test_a_ring_while_a_sync_is_told_is_not_lost() -> None:
     market = Market(news=False)
 
     async def ask() -> SyncAnswer:
-        syncs = Syncs(market.do)
+        under_way = Syncs(market.do)
         future, done = waited_for(asyncio.get_running_loop())
-        syncs.begin(7, 1, SyncRequest(boot_id="boot", held=()), done)
-        syncs.ring([7, 8])
+        under_way.begin(7, 1, SyncRequest(boot_id="boot", held=()), done)
+        under_way.ring([7, 8])
         await asyncio.sleep(2 * GATHER_S)
-        assert syncs.held == 1
+        assert under_way.held == 1
         market.news = True
-        syncs.ring([7])
+        under_way.ring([7])
         answer: SyncAnswer = await future
         return answer
 
@@ -147,15 +151,33 @@ def test_who_left_is_not_told() -> None:
     market = Market()
 
     async def ask() -> tuple[int, int]:
-        syncs = Syncs(market.do)
+        under_way = Syncs(market.do)
         future, done = waited_for(asyncio.get_running_loop())
-        one = syncs.begin(7, 1, TOLD, done)
-        syncs.leave(one)
-        syncs.leave(one)
+        one = under_way.begin(7, 1, TOLD, done)
+        under_way.leave(one)
+        under_way.leave(one)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert not future.done()
-        return syncs.nodes, syncs.held
+        return under_way.nodes, under_way.held
 
     assert asyncio.run(ask()) == (0, 0)
     assert market.batches == []
+
+
+def test_who_comes_with_a_fleet_does_not_hold_up_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two turns of those that came, each in its order, the loop does what else there is."""
+    monkeypatch.setattr(syncs, "TURN_S", 0.0)
+    seen: list[int | str] = []
+
+    async def ask() -> None:
+        loop, under_way = asyncio.get_running_loop(), Syncs(Market().do)
+        for number in range(3):
+            under_way.in_turn(partial(seen.append, number))
+        loop.call_soon(seen.append, "another")
+        for _ in range(8):
+            await asyncio.sleep(0)
+
+    asyncio.run(ask())
+
+    assert seen == [0, "another", 1, 2]
