@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from scheduler.records import Attempt, Capacity, MarketNode
+from scheduler.records import Attempt, Capacity
 from scheduler.store import attempts, nodes
 from scheduler.store.check_evidence import broken, unproved
 from scheduler.store.connection import connect_reader, freeze, thaw
@@ -146,16 +146,16 @@ def _overfilled(db: sqlite3.Connection) -> list[str]:
     for attempt in attempts.live(db):
         of_node.setdefault(attempt.node, []).append(attempt)
     return [
-        f"node {node.id}: its live attempts hold {what}"
-        for node in nodes.every(db)
-        if _placed_by(node, held := of_node.get(node.id, []))
-        for what in _too_much(node.capacity, held)
+        f"node {node}: its live attempts hold {what}"
+        for node, capacity, reported_ms in nodes.at_work(db)
+        if _placed_by(reported_ms, held := of_node[node])
+        for what in _too_much(capacity, held)
     ]
 
 
-def _placed_by(node: MarketNode, held: list[Attempt]) -> bool:
+def _placed_by(reported_ms: int | None, held: list[Attempt]) -> bool:
     """Whether the newest placement knew the newest report; one that came later may find less than is held."""
-    return bool(held) and max(attempt.placed_ms for attempt in held) >= (node.reported_ms or 0)
+    return max(attempt.placed_ms for attempt in held) >= (reported_ms or 0)
 
 
 def _too_much(capacity: Capacity, held: list[Attempt]) -> Iterator[str]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import sqlite3
 from collections.abc import Iterator
+from typing import Any
 
 from scheduler.lifecycle import Standing
 from scheduler.proofs.rows import Proof
 from scheduler.records import Capacity, Figure, MarketNode
 from scheduler.store import text
 from scheduler.store.statement import Values, update_one
+
+_FIGURE_FIELDS = dataclasses.fields(Figure)
 
 _INSERT = """
 insert into node (
@@ -37,6 +42,9 @@ update node set
 where id = :id and report_id = :was_report_id
 """
 _UPDATE_PROOF = "update node set proof = :proof where id = :id and proof = :was_proof"
+_SELECT_AT_WORK = """
+select id, capacity, reported_ms from node where id in (select node from attempt where state < 10) order by id
+"""
 _SELECT_PROOF = "select proof from node where id = :id"
 _RAISE_EPOCHS = "update node set epoch = epoch + :by"
 _SELECT = "select * from node"
@@ -84,6 +92,12 @@ def raise_epochs(db: sqlite3.Connection, by: int) -> None:
     db.execute(_RAISE_EPOCHS, {"by": by})
 
 
+def at_work(db: sqlite3.Connection) -> Iterator[tuple[int, Capacity, int | None]]:
+    """Of nodes with live attempts: number, capacity, and when they were last reported on."""
+    for row in db.execute(_SELECT_AT_WORK):
+        yield row["id"], text.record(Capacity, row["capacity"]), row["reported_ms"]
+
+
 def every(db: sqlite3.Connection) -> Iterator[MarketNode]:
     """All nodes there ever were; the market keeps them in memory."""
     return map(_node, db.execute(_SELECT))
@@ -95,6 +109,21 @@ def _stored_proof(db: sqlite3.Connection, before: MarketNode) -> str:
     if row is not None and text.record(Proof, row["proof"]) == before.proof:
         return str(row["proof"])
     return text.of_record(before.proof)
+
+
+def _figure(item: Any) -> Figure:
+    """A stored figure: those as they are written are taken without the careful reader, which judges all others."""
+    match item:
+        case {"value": float(value), "low": low, "high": high, "n": int(n), "at_ms": int(at_ms), "unit": str(unit)}:
+            whole = len(item) == len(_FIGURE_FIELDS) and type(n) is type(at_ms) is int  # not a truth
+            if whole and math.isfinite(value) and _is_end(low) and _is_end(high):
+                return Figure(value=value, low=low, high=high, n=n, at_ms=at_ms, unit=unit)
+    return text.decoded(Figure, item)
+
+
+def _is_end(item: Any) -> bool:
+    """Whether it is an end of an interval as one is written."""
+    return item is None or (type(item) is float and math.isfinite(item))
 
 
 def _terms(node: MarketNode) -> Values:
@@ -168,7 +197,7 @@ def _node(row: sqlite3.Row) -> MarketNode:
         price_uh=row["price_uh"],
         executors=tuple(text.plain(row["executors"])),
         shares_gpus=bool(row["shares_gpus"]),
-        figures=text.named(Figure, row["figures"]),
+        figures={name: _figure(item) for name, item in text.plain(row["figures"]).items()},
         capability=text.plain(row["capability"]),
         health=row["health"],
         report_id=row["report_id"],

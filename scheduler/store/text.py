@@ -53,7 +53,7 @@ def record(kind: type[T], text: str) -> T:
         DamagedError: the text is no such record.
     """
     if len(text) > SHORT_CHARS:
-        return _decoded(kind, plain(text))
+        return decoded(kind, plain(text))
     key: Any = kind  # what is looked up by is hashable, which mypy doubts of a class
     found: T = _short(key, text)
     return found
@@ -62,17 +62,12 @@ def record(kind: type[T], text: str) -> T:
 @lru_cache(maxsize=4096)
 def _short(kind: Any, text: str) -> Any:
     """The same record for the same text: of ten thousand jobs most are alike, and nobody changes a record."""
-    return _decoded(kind, plain(text))
+    return decoded(kind, plain(text))
 
 
 def records(kind: type[T], text: str) -> tuple[T, ...]:
     """What `of_records` wrote."""
-    return tuple([_decoded(kind, item) for item in plain(text)])
-
-
-def named(kind: type[T], text: str) -> dict[str, T]:
-    """What `of_named` wrote."""
-    return {name: _decoded(kind, item) for name, item in plain(text).items()}
+    return tuple([decoded(kind, item) for item in plain(text)])
 
 
 def plain(text: str) -> Any:
@@ -80,7 +75,12 @@ def plain(text: str) -> Any:
     return json.loads(text)
 
 
-def _decoded(kind: type[T], data: Any) -> T:
+def decoded(kind: type[T], data: Any) -> T:
+    """Parsed JSON as a record.
+
+    Raises:
+        DamagedError: it is none.
+    """
     try:
         return decode(kind, data)
     except CodecError as error:

@@ -162,6 +162,30 @@ def test_a_row_that_says_nothing_sensible_is_noticed_when_it_is_read(tmp_path: P
     store.close()
 
 
+@pytest.mark.parametrize(
+    ("figure", "fault"),
+    [
+        ('{"value": "1", "low": null, "high": null, "n": 1, "at_ms": 1, "unit": "s"}', r"\$\.value"),
+        ('{"value": 1.0, "low": true, "high": null, "n": 1, "at_ms": 1, "unit": "s"}', r"\$\.low"),
+        ('{"value": 1.0, "low": null, "high": null, "n": true, "at_ms": 1, "unit": "s"}', r"\$\.n"),
+        ('{"value": 1.0, "low": null, "high": null, "n": 1, "at_ms": 1, "unit": "s", "more": 1}', "more"),
+        ('{"value": 1.0, "low": null, "n": 1, "at_ms": 1}', r"\$\.high: missing"),
+        ("[]", "expected an object"),
+    ],
+)
+def test_a_figure_that_is_none_is_noticed_when_it_is_read(tmp_path: Path, figure: str, fault: str) -> None:
+    """There are ten thousand times eight of them, read the quick way where they are as they should be."""
+    path = tmp_path / "gridmark.db"
+    fill(path, 1)
+    with Database(path) as db:
+        db.execute("update node set figures = json_object('matmul.fp32', json(?))", [figure])
+
+    store = open_store(path)
+    with pytest.raises(DamagedError, match=f"a stored Figure cannot be read: .*{fault}"):
+        store.load()
+    store.close()
+
+
 @pytest.fixture
 def foreign_folder() -> Iterator[Path]:
     """A folder that this process may look into and not write to."""
