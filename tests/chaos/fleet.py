@@ -259,7 +259,7 @@ def can_have_namespaces() -> bool:
     if os.geteuid() != 0 or shutil.which("ip") is None:
         return False
     try:
-        with namespace("gm-trial", 250):
+        with namespace(f"gm-trial-{os.getpid()}", 200 + os.getpid() % 50):
             return True
     except subprocess.CalledProcessError:
         return False

@@ -30,7 +30,7 @@ pytestmark = [
 def four_nodes(folder: Path) -> Iterator[tuple[Fleet, Callable[[bool], None]]]:
     """A server and four agents, the last behind a link of its own; yields what cuts and mends that."""
     name = f"gm-{os.getpid()}"
-    with namespace(name, 7) as (host, link), Fleet(folder, host=host) as fleet:
+    with namespace(name, 1 + os.getpid() % 90) as (host, link), Fleet(folder, host=host) as fleet:
         for number in range(3):
             fleet.join(f"node{number}")
         fleet.join("node3", prefix=(shutil.which("ip") or "ip", "netns", "exec", name))
