@@ -19,7 +19,7 @@ from server import client
 from server.client import ProblemError
 from tests.chaos import check
 from tests.chaos.fleet import Fleet, Node, can_have_namespaces, namespace, wait
-from tests.soak.faults import strike
+from tests.soak.faults import FAULTS, strike
 from tests.soak.field import Field
 
 FIRST_NAMESPACE = 100
@@ -154,7 +154,7 @@ class Storm:
             "agents that ended by themselves": self.restarted,
             **{name: len(getattr(found, name)) for name in ("lost", "doubled", "stale")},
         }
-        return counts | dict(self.where.counts), faults
+        return counts | {kind: self.where.counts[kind] for kind in FAULTS}, faults
 
 
 @contextlib.contextmanager
