@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import importlib.metadata
 import json
-import platform
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +33,6 @@ def document(progress: Progress, today: dt.date) -> dict[str, Any]:
         "schema": SCHEMA,
         "gridmark": importlib.metadata.version("gridmark"),
         "date": today.isoformat(),
-        "python": platform.python_version(),
-        "kernel": platform.release(),
         "parts": {name: _kept(part) for name, part in sorted(progress.parts.items()) if part.slices},
         "failures": progress.failures,
     }
