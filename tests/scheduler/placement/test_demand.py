@@ -94,6 +94,29 @@ def test_the_mix_is_drawn_up_again_when_a_tenth_of_it_is_new() -> None:
     assert not Demand().refresh()
 
 
+def test_a_mix_that_has_hardly_changed_stays_in_use() -> None:
+    """The same two shapes in the same parts ten times over, then slowly more of one: compared with what is in use."""
+    demand = Demand()
+    for _ in range(100):
+        demand.note(gpu_job(1), 0)
+        demand.note(gpu_job(2), 0)
+    assert demand.refresh()
+    used = demand.mix
+
+    for _ in range(900):
+        demand.note(gpu_job(1), 0)
+        demand.note(gpu_job(2), 0)
+        assert not demand.refresh()
+    assert demand.mix is used
+    refreshed = []
+    for _ in range(200):
+        demand.note(gpu_job(2), 0)
+        refreshed.append(demand.refresh())
+
+    assert sum(refreshed) == 1
+    assert [one.gpus for one in demand.mix.typical] == [2, 1]
+
+
 def test_what_nobody_asks_for_twice_does_not_fill_the_memory() -> None:
     """Shapes and terms are bounded; what is frequent stays."""
     demand = Demand()
