@@ -1,4 +1,4 @@
-"""The nodes that suit a shape of jobs, best first by its policy's terms, and of those that fit now the one to take.
+"""All nodes for a shape of jobs, best first by its policy's terms, and of those that fit now the one to take.
 
 Nodes are known here by their place in that order. Those that are as good as the best that fits, by what the policy
 tolerates, lie close behind it: they are looked for from there to where the first term ends to be as good, and only they
@@ -51,7 +51,7 @@ class Order:
 
         Args:
             terms: of the nodes at `slots`, in their order.
-            slots: places in the index of the nodes that suit.
+            slots: places in the index of the nodes there are.
             ids: of every node of the index.
             packs: how well a job packs decides before the terms.
             scores: how well it packs onto nodes, which must fit; by their slots.
@@ -74,7 +74,7 @@ class Order:
         self._group = Peaks(np.zeros(0, dtype=np.int64))
 
     def has(self, slots: Slots, terms: tuple[Term, ...]) -> bool:
-        """Whether these nodes, all of which suit, have these very terms."""
+        """Whether these nodes, all of which are in the order, have these very terms."""
         places = self._place_of[slots]
         return bool((places >= 0).all()) and all(
             np.array_equal(known.values[places], fresh.values, equal_nan=True)
@@ -132,7 +132,7 @@ class Order:
         return best, Packed(slot, self._score_at(slot))
 
     def terms_at(self, slot: int) -> str:
-        """A suitable node's, by name, as the inside of a JSON object; null is unknown."""
+        """A node's, by name, as the inside of a JSON object; null is unknown."""
         told = self._told.get(slot)
         if told is None:
             place = self._place_of.item(slot)

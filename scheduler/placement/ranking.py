@@ -136,7 +136,7 @@ class Ranking:
         self.held = int(np.count_nonzero(self._held))
         self._counts = dict(zip(self._names, _bit_counts(self._rejects, len(self._names)), strict=True))
         self._from_ms, self._until_ms = self._valid(now_ms)
-        self._rank(np.flatnonzero(self._suitable))
+        self._rank()
         self._place_all()
 
     def _judge_some(self, slots: Slots, now_ms: int) -> None:
@@ -149,15 +149,14 @@ class Ranking:
         for name, before, after in zip(self._names, old, new, strict=True):
             self._counts[name] += after - before
         self.held += int(np.count_nonzero(held)) - int(np.count_nonzero(self._held[slots]))
-        old_suitable = self._suitable[slots]
+        same = np.array_equal(held, self._held[slots]) and np.array_equal(part.numbers("id"), self._ids[slots])
         self._held[slots], self._suitable[slots] = held, suitable
         self._large[slots], self._rejects[slots] = large, rejects
         self._from_ms, self._until_ms = self._valid(now_ms)
-        same = np.array_equal(suitable, old_suitable) and np.array_equal(part.numbers("id"), self._ids[slots])
-        if same and self._order.has(slots[suitable], self._terms(part, np.flatnonzero(suitable), price_uh)):
-            self._place_some(slots)
+        if same and self._order.has(slots[held], self._terms(part, np.flatnonzero(held), price_uh)):
+            self._place_some(slots)  # one that comes or goes has its place all the time
         else:
-            self._rank(np.flatnonzero(self._suitable))
+            self._rank()
             self._place_all()
 
     def _judge(
@@ -177,12 +176,13 @@ class Ranking:
         """From when to when these filters say the same: until the next report is too old; an age changes at once."""
         if self.query is not None and any(name.endswith("_ms") for name in self.query.columns):
             return now_ms, now_ms
-        reported = self._index.live.numbers(REPORTED_MS)[self._suitable]
-        return now_ms, int(reported.min()) + STALE_AFTER_MS if reported.size else FOR_EVER_MS
+        reported = self._index.live.numbers(REPORTED_MS)[self._held]
+        fresh = reported[reported >= now_ms - STALE_AFTER_MS]
+        return now_ms, int(fresh.min()) + STALE_AFTER_MS if fresh.size else FOR_EVER_MS
 
-    def _rank(self, slots: Slots) -> None:
-        """Order the suitable nodes by the policy's terms, then by number."""
-        columns = self._index.live
+    def _rank(self) -> None:
+        """Order all nodes by the policy's terms, then by number; those the job cannot go to never fit."""
+        columns, slots = self._index.live, np.flatnonzero(self._held)
         self._size, self._ids = columns.size, columns.integers("id").copy()
         self._order = Order(
             self._terms(columns, slots, self._price_uh),

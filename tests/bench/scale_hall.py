@@ -72,15 +72,19 @@ class HeldClock:
 
 
 class RunningClock(HeldClock):
-    """Runs as the machine's does, from a calendar on which the nodes' reports are fresh."""
+    """Once started runs as the machine's does, from a calendar on which the nodes' reports are fresh."""
 
     def __init__(self) -> None:
         super().__init__()
+        self._begun_ms: int | None = None
+
+    def start(self) -> None:
+        """From now on; before, no lease ends however long the nodes take to be made up."""
         self._begun_ms = self._machine_ms()
 
     def now(self) -> Now:
         """This moment."""
-        passed_ms = self._machine_ms() - self._begun_ms
+        passed_ms = 0 if self._begun_ms is None else self._machine_ms() - self._begun_ms
         return Now(mono_ms=1_000_000 + passed_ms, unix_ms=NOW_MS + passed_ms)
 
     @staticmethod

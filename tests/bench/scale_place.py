@@ -114,11 +114,12 @@ class Stopwatch:
 
 def latency(options: Options, nodes: int) -> Found:
     """Jobs come at an even pace to the writer's thread, and from hand-over to commit is timed; others end as fast."""
-    watch = Stopwatch()
-    with folder() as path, hall(path, nodes, clock=RunningClock(), on_commit=watch.committed, more=(watch,)) as found:
+    watch, clock = Stopwatch(), RunningClock()
+    with folder() as path, hall(path, nodes, clock=clock, on_commit=watch.committed, more=(watch,)) as found:
         queue(found, AT_ONCE)  # every shape is known and the files are warm
         found.settle()
         watch.waited_s.clear()
+        clock.start()
         found.writer.start()
         late_s = feed(found, watch, min(LATENCY_S, options.seconds))
         found.writer.close()

@@ -40,7 +40,11 @@ def main(folder: Path, count: int, jobs_per_s: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     begun_s = time.perf_counter()
     settings = Settings(data=folder, port=0, limits=FREE, proving=ProvingSettings(on=False))
-    runtime = Runtime.open(settings, Sources(clock=HeldClock() if jobs_per_s else RunningClock()))
+    clock = HeldClock()
+    if not jobs_per_s:
+        clock = RunningClock()
+        clock.start()
+    runtime = Runtime.open(settings, Sources(clock=clock))
     tokens = runtime.bootstrap()
     if tokens:
         (folder / KEPT).write_text(json.dumps(tokens))

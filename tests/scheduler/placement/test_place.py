@@ -433,3 +433,13 @@ def test_a_decision_depends_on_nothing_but_the_market() -> None:
     for policy in ("cheapest", "pack", "fastest", "finish_cheapest"):
         spec = job(policy=policy)
         assert place(market(*nodes), spec) == place(market(*(nodes[i] for i in order)), spec)
+
+
+def test_a_report_grows_stale_whoever_else_stands_in_the_way() -> None:
+    """A node that the job cannot go to anyway is counted as stale too, once it is."""
+    index = market(gpu_node(1))
+    placer, spec = IndexPlacer(index), job(image="x", resources={"gpu_milli": 300})
+    later = Now(mono_ms=60 * HOUR_MS, unix_ms=NOW_MS + 60 * HOUR_MS)
+
+    assert placer.place(spec, frozenset(), NOW).why["rejected"] == {"gpu_sharing": 1}
+    assert placer.place(spec, frozenset(), later).why["rejected"] == {"stale": 1, "gpu_sharing": 1}
