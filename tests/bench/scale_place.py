@@ -12,6 +12,7 @@ from pathlib import Path
 
 from scheduler.book import Row
 from scheduler.records import Attempt, Job, JobSpec
+from scheduler.store.writer import TICK_MS
 from tests.bench.market import folder
 from tests.bench.scale_hall import AT_ONCE, SHAPES, Hall, RunningClock, hall, takes_work
 from tests.bench.scale_table import Figures, Found, Options, synced_writes
@@ -120,6 +121,8 @@ def latency(options: Options, nodes: int) -> Found:
         found.settle()
         watch.waited_s.clear()
         clock.start()
+        time.sleep(TICK_MS / 1000)
+        found.step()  # the first tick gives every node its lease
         found.writer.start()
         late_s = feed(found, watch, min(LATENCY_S, options.seconds))
         found.writer.close()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from scheduler import expiry
 from scheduler.control import ControlSettings
 from scheduler.lifecycle import AttemptState, JobState, Standing
 from tests.scheduler.market_floor import Floor, summary
@@ -178,3 +181,19 @@ def test_an_old_report_degrades_its_node_and_a_new_one_mends_it() -> None:
     assert (floor.node(1).standing, floor.node(1).why) == (Standing.DEGRADED, "its report is older than 48 h")
     floor.control.accept_report(1, summary(report_id="new"), floor.now)
     assert floor.node(1).standing is Standing.READY
+
+
+def test_every_report_is_looked_at_though_few_at_a_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five nodes, two at a tick: after three ticks all are known to be stale, after one not."""
+    monkeypatch.setattr(expiry, "SEEN_AT_ONCE", 2)
+    floor = Floor(nodes=5, settings=ControlSettings(stale_ms=48 * 3_600_000))
+    for _ in range(3):
+        floor.tick()
+    floor.clock.forward(48 * 3_600_000 + 5_000)
+
+    stale = []
+    for _ in range(3):
+        floor.tick()
+        stale.append(sum(floor.node(id_).standing is Standing.DEGRADED for id_ in range(1, 6)))
+
+    assert stale == [2, 4, 5]
