@@ -222,7 +222,8 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     part, square = hits / n, Z * Z / n
     centre = (part + square / 2) / (1 + square)
     half = Z / (1 + square) * math.sqrt(part * (1 - part) / n + square / (4 * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # rounded, centre and half differ a little where they are equal: of nothing lost, the interval begins at 0
+    return max(0.0, min(part, centre - half)), min(1.0, max(part, centre + half))
 
 
 def _rate(far: FarEnd, key: str, loaded: Loaded) -> Observation:

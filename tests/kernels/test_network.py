@@ -133,6 +133,15 @@ def test_the_interval_of_a_proportion_has_a_width_at_zero() -> None:
     assert network.wilson(100, 100) == pytest.approx((0.9630, 1.0), abs=1e-4)
 
 
+def test_the_interval_of_a_loss_holds_the_loss() -> None:
+    """Also where rounding would put its end a hair beside it: a report that contradicts itself is not believed."""
+    for n in range(1, 3000):
+        for hits in (0, n):
+            low, high = network.wilson(hits, n)
+            assert low <= hits / n <= high
+
+
+
 def test_bufferbloat_is_of_the_worse_direction() -> None:
     """Idle 10 ms; 30 ms beside a flow down, 110 beside one up: 100 ms, and both are kept."""
     found = network._bufferbloat(
