@@ -141,7 +141,6 @@ def test_the_interval_of_a_loss_holds_the_loss() -> None:
             assert low <= hits / n <= high
 
 
-
 def test_bufferbloat_is_of_the_worse_direction() -> None:
     """Idle 10 ms; 30 ms beside a flow down, 110 beside one up: 100 ms, and both are kept."""
     found = network._bufferbloat(
