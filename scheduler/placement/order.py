@@ -59,7 +59,7 @@ class Order:
         """
         best_first = in_order(terms, ids[slots])
         self._slots = slots[best_first]
-        self._terms = tuple(_reordered(term, best_first) for term in terms)
+        self._terms = tuple(_at(term, best_first) for term in terms)
         self._keys = _keys(self._terms[0]) if terms else np.zeros(slots.size)
         self._place_of = np.full(ids.size, -1, dtype=np.int64)
         self._place_of[self._slots] = np.arange(slots.size)
@@ -171,13 +171,12 @@ class Order:
                 return
             self._equal = np.ones(self._to - self._from, dtype=np.bool_)
             for term in self._terms:
-                part = Term(term.name, term.values[self._from : self._to], term.more_is_better, term.tolerance)
-                self._equal &= part.no_worse(term.values.item(front))
+                self._equal &= _at(term, slice(self._from, self._to)).no_worse(term.values.item(front))
         places = np.arange(self._from, self._to)
         self._group = Peaks(self._packed_all(places, self._fits[self._from : self._to] & self._equal))
 
     def _is_like(self, front: int, leader: int) -> bool:
-        """Whether the equals of one are those of the other: of a policy that packs always."""
+        """Whether the equals of one are those of the other, which for a policy that packs they always are."""
         if self._packs:
             return True
         if front < self._from:
@@ -218,6 +217,7 @@ def _keys(term: Term) -> NDArray[np.float64]:
     return np.where(np.isnan(values), np.inf, -values if term.more_is_better else values)
 
 
-def _reordered(term: Term, best_first: Slots) -> Term:
-    values = term.values[best_first].astype(np.float64)
+def _at(term: Term, places: Slots | slice) -> Term:
+    """A term of some nodes."""
+    values = term.values[places].astype(np.float64)
     return Term(term.name, values, more_is_better=term.more_is_better, tolerance=term.tolerance)

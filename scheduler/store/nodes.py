@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 import sqlite3
 from collections.abc import Iterator
-from typing import Any
 
 from scheduler.lifecycle import Standing
 from scheduler.proofs.rows import Proof
 from scheduler.records import Capacity, Figure, MarketNode
 from scheduler.store import text
 from scheduler.store.statement import Values, update_one
-
-_FIGURE_FIELDS = dataclasses.fields(Figure)
 
 _INSERT = """
 insert into node (
@@ -111,21 +106,6 @@ def _stored_proof(db: sqlite3.Connection, before: MarketNode) -> str:
     return text.of_record(before.proof)
 
 
-def _figure(item: Any) -> Figure:
-    """A stored figure: those as they are written are taken without the careful reader, which judges all others."""
-    match item:
-        case {"value": float(value), "low": low, "high": high, "n": int(n), "at_ms": int(at_ms), "unit": str(unit)}:
-            whole = len(item) == len(_FIGURE_FIELDS) and type(n) is type(at_ms) is int  # not a truth
-            if whole and math.isfinite(value) and _is_end(low) and _is_end(high):
-                return Figure(value=value, low=low, high=high, n=n, at_ms=at_ms, unit=unit)
-    return text.decoded(Figure, item)
-
-
-def _is_end(item: Any) -> bool:
-    """Whether it is an end of an interval as one is written."""
-    return item is None or (type(item) is float and math.isfinite(item))
-
-
 def _terms(node: MarketNode) -> Values:
     return {
         "name": node.name,
@@ -197,7 +177,7 @@ def _node(row: sqlite3.Row) -> MarketNode:
         price_uh=row["price_uh"],
         executors=tuple(text.plain(row["executors"])),
         shares_gpus=bool(row["shares_gpus"]),
-        figures={name: _figure(item) for name, item in text.plain(row["figures"]).items()},
+        figures=text.named(Figure, row["figures"]),
         capability=text.plain(row["capability"]),
         health=row["health"],
         report_id=row["report_id"],

@@ -53,7 +53,7 @@ def record(kind: type[T], text: str) -> T:
         DamagedError: the text is no such record.
     """
     if len(text) > SHORT_CHARS:
-        return decoded(kind, plain(text))
+        return _decoded(kind, plain(text))
     key: Any = kind  # what is looked up by is hashable, which mypy doubts of a class
     found: T = _short(key, text)
     return found
@@ -62,12 +62,17 @@ def record(kind: type[T], text: str) -> T:
 @lru_cache(maxsize=4096)
 def _short(kind: Any, text: str) -> Any:
     """The same record for the same text: of ten thousand jobs most are alike, and nobody changes a record."""
-    return decoded(kind, plain(text))
+    return _decoded(kind, plain(text))
 
 
 def records(kind: type[T], text: str) -> tuple[T, ...]:
     """What `of_records` wrote."""
-    return tuple([decoded(kind, item) for item in plain(text)])
+    return tuple([_decoded(kind, item) for item in plain(text)])
+
+
+def named(kind: type[T], text: str) -> dict[str, T]:
+    """What `of_named` wrote."""
+    return {name: _decoded(kind, item) for name, item in plain(text).items()}
 
 
 def plain(text: str) -> Any:
@@ -75,12 +80,7 @@ def plain(text: str) -> Any:
     return json.loads(text)
 
 
-def decoded(kind: type[T], data: Any) -> T:
-    """Parsed JSON as a record.
-
-    Raises:
-        DamagedError: it is none.
-    """
+def _decoded(kind: type[T], data: Any) -> T:
     try:
         return decode(kind, data)
     except CodecError as error:

@@ -174,7 +174,7 @@ def test_a_row_that_says_nothing_sensible_is_noticed_when_it_is_read(tmp_path: P
     ],
 )
 def test_a_figure_that_is_none_is_noticed_when_it_is_read(tmp_path: Path, figure: str, fault: str) -> None:
-    """There are ten thousand times eight of them, read the quick way where they are as they should be."""
+    """A wrong type, a field too many, one too few, or no object at all."""
     path = tmp_path / "gridmark.db"
     fill(path, 1)
     with Database(path) as db:
