@@ -8,7 +8,7 @@ milliseconds later: good enough for an offer, which is no promise.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -16,15 +16,13 @@ from scheduler.capacity import Room
 from scheduler.lifecycle import Standing, is_live, shown
 from scheduler.market.fields import AT_MS, HIGH, LOW, PROVED_MS, REPORTED_MS, Fields
 from scheduler.placement.demand import Demand
+from scheduler.placement.free import Free, FreeRows
 from scheduler.placement.leftovers import Leftovers
 from scheduler.placement.table import Live, Snapshot, Table
 from scheduler.placement.trail import Trail
 from scheduler.proofs.claims import LOCALITY, is_proved
-from scheduler.records import Attempt, Figure, Job, MarketNode, Resources
+from scheduler.records import Attempt, Figure, Job, MarketNode
 
-WHOLE_GPU_MILLI = 1000
-#: states of GPUs that are remembered, besides two per node
-MOST_STATES = 1 << 16
 #: figures there may be a column for; benchmarks name some dozens, and a pair of GPUs one each
 MAX_FIGURES = 1000
 
@@ -62,18 +60,6 @@ _TEXTS: Mapping[str, Callable[[MarketNode], str]] = {
 }
 
 
-class Free(NamedTuple):
-    """What attempts leave of a node, kept by additions and subtractions: a row beside the columns of these names."""
-
-    cpu_milli_free: int = 0
-    memory_bytes_free: int = 0
-    disk_bytes_free: int = 0
-    gpus_free: int = 0
-    gpu_milli_free: int = 0
-    gpu_milli_free_most: int = 0
-    leftover: int = 0  #: the number of what is left of its GPUs, see leftovers.py
-
-
 class Index:
     """Follows the book (as its Watcher) and answers in columns; only the book's thread changes it."""
 
@@ -81,17 +67,15 @@ class Index:
         self._table = Table()
         self._slots: dict[int, int] = {}
         self._nodes: list[MarketNode | None] = []  #: by slot
-        self._free: list[Free] = []  #: by slot
-        self._gpu_free: list[list[int]] = []  #: by slot: thousandths left of each GPU
         self._given_up: list[int] = []  #: slots of nodes whose addition was undone
         self._attempts: dict[int, dict[int, Attempt]] = {}  #: node -> token -> live attempt
         self._units: dict[str, str] = {}  #: figure -> unit
         self._fields: Fields | None = None
         self.demand = Demand()
-        self.leftovers = Leftovers()  #: what the column `leftover` counts through
         self.trail = Trail()  #: slots of which more or less is free
         self.terms_trail = Trail()  #: slots of which anything has changed but what is free
-        for name in (*_INTEGERS, *Free._fields, "changed"):
+        self._free = FreeRows(self._table)
+        for name in (*_INTEGERS, "changed"):
             self._table.add_column(name, np.int64)
         for name in _FLOATS:
             self._table.add_column(name, np.float64, np.nan)
@@ -119,6 +103,11 @@ class Index:
         return fields
 
     @property
+    def leftovers(self) -> Leftovers:
+        """What the column `leftover` counts through."""
+        return self._free.leftovers
+
+    @property
     def live(self) -> Live:
         """All columns as they stand, for the book's thread, until the next change."""
         return self._table.live()
@@ -134,11 +123,11 @@ class Index:
 
     def gpus_free_at(self, slot: int) -> tuple[int, ...]:
         """Thousandths left of each GPU of the node at `slot`."""
-        return tuple(self._gpu_free[slot])
+        return self._free.gpus_at(slot)
 
     def free_at(self, slot: int) -> Free:
         """What is left of the node at `slot`."""
-        return self._free[slot]
+        return self._free.at(slot)
 
     def node_at(self, slot: int) -> MarketNode:
         """The row of the node at `slot`.
@@ -156,7 +145,7 @@ class Index:
             self.live.integers(name).tolist() for name in ("cpu_milli_free", "memory_bytes_free", "disk_bytes_free")
         )
         return {
-            node: Room(list(self._gpu_free[slot]), cpu[slot], memory[slot], disk[slot])
+            node: Room(list(self._free.gpus_at(slot)), cpu[slot], memory[slot], disk[slot])
             for node, slot in self._slots.items()
         }
 
@@ -225,8 +214,7 @@ class Index:
         else:
             slot = len(self._nodes)
             self._nodes.append(None)
-            self._free.append(Free())
-            self._gpu_free.append([])
+            self._free.grow()
             self._table.grow(slot + 1)
         self._slots[node] = slot
         return slot
@@ -234,8 +222,7 @@ class Index:
     def _give_up(self, node: int, slot: int) -> None:
         del self._slots[node]
         self._nodes[slot] = None
-        self._free[slot] = Free()
-        self._gpu_free[slot] = []
+        self._free.clear(slot)
         self._table.clear(slot)
         self._given_up.append(slot)
         self.terms_trail.add(slot)
@@ -296,46 +283,12 @@ class Index:
         for attempt, sign in ((old, 1), (new, -1)):
             slot = self._slots.get(attempt.node) if attempt else None
             if attempt is not None and slot is not None:
-                self._occupy(slot, attempt.resources, attempt.gpus, sign)
+                self._free.occupy(slot, attempt.resources, attempt.gpus, sign)
                 if self._stamp(slot, version):
                     self.trail.add(slot)
 
     def _count_free(self, slot: int, node: MarketNode) -> None:
         """Everything of a node's capacity, less what its live attempts hold."""
-        capacity = node.capacity
-        self._gpu_free[slot] = list(capacity.gpu_milli)
-        left = (capacity.cpu_milli, capacity.memory_bytes, capacity.disk_bytes)
-        self._set_free(slot, Free(*left, *self._gpus_left(slot)))
+        self._free.reset(slot, node.capacity)
         for attempt in self._attempts.get(node.id, {}).values():
-            self._occupy(slot, attempt.resources, attempt.gpus, -1)
-
-    def _occupy(self, slot: int, resources: Resources, gpus: tuple[int, ...], sign: int) -> None:
-        """Take resources (sign -1) or give them back (+1)."""
-        was = self._free[slot]
-        if gpus:
-            each_milli = sign * (resources.gpu_milli or WHOLE_GPU_MILLI)
-            milli = self._gpu_free[slot]
-            for gpu in gpus:
-                if gpu < len(milli):  # a node may have come back with fewer
-                    milli[gpu] += each_milli
-        left = Free(
-            was.cpu_milli_free + sign * resources.cpu_milli,
-            was.memory_bytes_free + sign * resources.memory_bytes,
-            was.disk_bytes_free + sign * resources.disk_bytes,
-            *(self._gpus_left(slot) if gpus else was[3:]),
-        )
-        self._set_free(slot, left)
-
-    def _gpus_left(self, slot: int) -> tuple[int, int, int, int]:
-        """How many GPUs are whole, thousandths of all, of the fullest, and the number of that state."""
-        milli = self._gpu_free[slot]
-        if len(self.leftovers) > MOST_STATES + 2 * len(self._nodes):  # most of them no node is in any more
-            self.leftovers = Leftovers()
-            for place, left in enumerate(self._gpu_free):
-                self._set_free(place, self._free[place]._replace(leftover=self.leftovers.code(left)))
-        whole = sum([one >= WHOLE_GPU_MILLI for one in milli])
-        return whole, sum(milli), max(milli, default=0), self.leftovers.code(milli)
-
-    def _set_free(self, slot: int, left: Free) -> None:
-        self._table.replace(slot, Free._fields, self._free[slot], left)
-        self._free[slot] = left
+            self._free.occupy(slot, attempt.resources, attempt.gpus, -1)

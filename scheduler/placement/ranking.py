@@ -18,7 +18,8 @@ from scheduler.market.query import Query
 from scheduler.placement.decision import Refusal
 from scheduler.placement.fgd import Ask
 from scheduler.placement.filters import FilterName, filters, fits, wanted_free
-from scheduler.placement.index import Free, Index
+from scheduler.placement.free import Free
+from scheduler.placement.index import Index
 from scheduler.placement.order import Order, Packed, Slots
 from scheduler.placement.packing import MICRO, Packing
 from scheduler.placement.part import Part, held_nodes

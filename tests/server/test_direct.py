@@ -45,12 +45,7 @@ class Connection:
         self._file = self.socket.makefile("rb")
 
     def send(self, content: bytes, headers: dict[str, str], *, target: str = SYNC, first: str = "") -> None:
-        lines = [
-            first or f"POST {target} HTTP/1.1",
-            "Host: x",
-            *(f"{name}: {value}" for name, value in headers.items()),
-        ]
-        self.socket.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + content)
+        self.socket.sendall(request(content, headers, first or f"POST {target} HTTP/1.1"))
 
     def answer(self) -> Answered:
         status = int(self._file.readline().split()[1])
@@ -66,6 +61,11 @@ class Connection:
     def close(self) -> None:
         self._file.close()
         self.socket.close()
+
+
+def request(content: bytes, headers: dict[str, str], first: str = f"POST {SYNC} HTTP/1.1") -> bytes:
+    lines = [first, "Host: x", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + content
 
 
 @dataclass
@@ -265,9 +265,8 @@ def test_what_follows_a_held_back_sync_is_answered_after_it(listening: Listening
     """Requests that were sent at once are answered in their order, the second sync by the application."""
     agent = listening.agent
     connection = listening.connect()
-    connection.send(*listening.signed(agent.told(wait=True)))
-    connection.send(b"", {}, first="GET /healthz HTTP/1.1")
-    connection.send(*listening.signed(agent.told(wait=False)))
+    first, last = (request(*listening.signed(agent.told(wait=wait))) for wait in (True, False))
+    connection.socket.sendall(first + request(b"", {}, "GET /healthz HTTP/1.1") + last)
     until_held(listening, 1)
     listening.served.submit()
     held, health, sync = (connection.answer() for _ in range(3))

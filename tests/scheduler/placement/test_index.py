@@ -224,7 +224,7 @@ def test_texts_that_nobody_holds_any_more_are_forgotten() -> None:
 
 def test_states_of_gpus_that_no_node_is_in_any_more_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many shares come and go; what is told of the nodes stays right, and placement notices."""
-    monkeypatch.setattr("scheduler.placement.index.MOST_STATES", 8)
+    monkeypatch.setattr("scheduler.placement.free.MOST_STATES", 8)
     index = market(gpu_node(1, shares_gpus=True), gpu_node(2, shares_gpus=True))
     placer = IndexPlacer(index)
     spec = job(image="x", policy="pack", resources={"gpu_milli": 7})
