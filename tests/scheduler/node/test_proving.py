@@ -94,7 +94,10 @@ def test_when_nothing_is_to_be_proved_no_child_is_started(tmp_path: Path) -> Non
 def test_a_proof_gives_way_to_work(tmp_path: Path) -> None:
     """The child is gone, and the challenge is left to expire."""
     told = tmp_path / "pid"
-    script = f"import os, time; open({str(told)!r}, 'w').write(f'{{os.getpid()}} {{os.nice(0)}}\\n'); time.sleep(60)"
+    script = (  # by the time it is asked it has been made nice
+        "import os, time; input(); "
+        f"open({str(told)!r}, 'w').write(f'{{os.getpid()}} {{os.nice(0)}}\\n'); time.sleep(60)"
+    )
 
     async def story() -> None:
         server = FakeServer(prove=True, challenge=CHALLENGE)
@@ -128,9 +131,9 @@ def test_an_agent_that_stops_takes_its_prover_with_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("script", "words"),
     [
-        ('print(\'{"error": "GPU 0 holds 20 GB, 73 are needed"}\')', "cannot: GPU 0 holds 20 GB, 73 are needed"),
+        ('input(); print(\'{"error": "GPU 0 holds 20 GB, 73 are needed"}\')', "cannot: GPU 0 holds 20 GB, 73 are needed"),
         ("raise SystemExit('no torch here')", "the prover ended: no torch here"),
-        ("print('[]')", "cannot: no answer"),
+        ("input(); print('[]')", "cannot: no answer"),
         ("pass", "the prover ended: it left no word"),
     ],
     ids=["it says why", "it dies", "nonsense", "silence"],
