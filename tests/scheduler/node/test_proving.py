@@ -131,7 +131,7 @@ def test_an_agent_that_stops_takes_its_prover_with_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("script", "words"),
     [
-        ('input(); print(\'{"error": "GPU 0 holds 20 GB, 73 are needed"}\')', "cannot: GPU 0 holds 20 GB, 73 are needed"),
+        ('input(); print(\'{"error": "GPU 0 holds 20 GB of 73"}\')', "cannot: GPU 0 holds 20 GB of 73"),
         ("raise SystemExit('no torch here')", "the prover ended: no torch here"),
         ("input(); print('[]')", "cannot: no answer"),
         ("pass", "the prover ended: it left no word"),
