@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from scheduler.records import Attempt, Capacity
+from scheduler.records import Capacity
 from scheduler.store import attempts, nodes
+from scheduler.store.attempts import Held, OnGpus
 from scheduler.store.check_evidence import broken, unproved
 from scheduler.store.connection import connect_reader, freeze, thaw
 from scheduler.store.errors import StoreError
@@ -142,33 +143,30 @@ def _problems(db: sqlite3.Connection, *, deep: bool) -> Iterator[list[str]]:
 
 def _overfilled(db: sqlite3.Connection) -> list[str]:
     """Nodes that were given more work than they have room for."""
-    of_node: dict[int, list[Attempt]] = {}
-    for attempt in attempts.live(db):
-        of_node.setdefault(attempt.node, []).append(attempt)
+    held = {one.node: one for one in attempts.held(db)}
+    on_gpus: dict[int, list[OnGpus]] = {}
+    for one in attempts.on_gpus(db):
+        on_gpus.setdefault(one.node, []).append(one)
     return [
         f"node {node}: its live attempts hold {what}"
         for node, capacity, reported_ms in nodes.at_work(db)
-        if _placed_by(reported_ms, held := of_node[node])
-        for what in _too_much(capacity, held)
+        # one that was reported on since the newest placement may have been found to have less than is held
+        if held[node].placed_ms >= (reported_ms or 0)
+        for what in _too_much(capacity, held[node], on_gpus.get(node, []))
     ]
 
 
-def _placed_by(reported_ms: int | None, held: list[Attempt]) -> bool:
-    """Whether the newest placement knew the newest report; one that came later may find less than is held."""
-    return max(attempt.placed_ms for attempt in held) >= (reported_ms or 0)
-
-
-def _too_much(capacity: Capacity, held: list[Attempt]) -> Iterator[str]:
+def _too_much(capacity: Capacity, held: Held, on_gpus: list[OnGpus]) -> Iterator[str]:
     for name in ("cpu_milli", "memory_bytes", "disk_bytes"):
-        taken, there = sum(getattr(attempt.resources, name) for attempt in held), getattr(capacity, name)
+        taken, there = getattr(held, name), getattr(capacity, name)
         if taken > there:
             yield f"{taken} {name} of {there}"
     gpus: Counter[int] = Counter()
-    for attempt in held:
-        wanted = attempt.resources.gpus or bool(attempt.resources.gpu_milli)
-        if len(set(attempt.gpus)) != wanted:
-            yield f"{len(set(attempt.gpus))} GPUs for attempt {attempt.token}, which asked for {int(wanted)}"
-        gpus.update(dict.fromkeys(attempt.gpus, attempt.resources.gpu_milli or 1000))
+    for one in on_gpus:
+        wanted = one.whole or bool(one.milli)
+        if len(set(one.gpus)) != wanted:
+            yield f"{len(set(one.gpus))} GPUs for attempt {one.token}, which asked for {int(wanted)}"
+        gpus.update(dict.fromkeys(one.gpus, one.milli or 1000))
     for gpu, taken in sorted(gpus.items()):
         there = capacity.gpu_milli[gpu] if 0 <= gpu < len(capacity.gpu_milli) else 0
         if taken > there:

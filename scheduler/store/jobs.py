@@ -8,36 +8,34 @@ from collections.abc import Iterable, Iterator, Sequence
 from scheduler.lifecycle import JobState, is_ended
 from scheduler.records import Job, JobSpec
 from scheduler.store import text
-from scheduler.store.statement import Row, insertion, update_each
+from scheduler.store.statement import Row, insertion, selection, update_each
 
-_INSERT = insertion(
-    "job",
-    (
-        "id",
-        "owner",
-        "idempotency_key",
-        "name",
-        "priority",
-        "spec",
-        "created_ms",
-        # from here on as _progress has them
-        "state",
-        "token",
-        "attempts",
-        "retries_used",
-        "replacements",
-        "next_at_ms",
-        "reason",
-        "ended_ms",
-        "exit_code",
-        "checkpoint_sha256",
-        "checkpoint_ms",
-        "crash_exit",
-        "crash_nodes",
-        "lost_nodes",
-        "cancelled",
-    ),
+_COLUMNS = (
+    "id",
+    "owner",
+    "idempotency_key",
+    "name",
+    "priority",
+    "spec",
+    "created_ms",
+    # from here on as _progress has them
+    "state",
+    "token",
+    "attempts",
+    "retries_used",
+    "replacements",
+    "next_at_ms",
+    "reason",
+    "ended_ms",
+    "exit_code",
+    "checkpoint_sha256",
+    "checkpoint_ms",
+    "crash_exit",
+    "crash_nodes",
+    "lost_nodes",
+    "cancelled",
 )
+_INSERT = insertion("job", _COLUMNS)
 _UPDATE = """
 update job set
     state = ?, token = ?, attempts = ?, retries_used = ?, replacements = ?, next_at_ms = ?, reason = ?, ended_ms = ?,
@@ -46,19 +44,15 @@ update job set
 where id = ? and state = ? and token is ? and attempts = ?
 """
 _FORGET_SECRETS = "delete from secret where job = ?"
-_SELECT_LIVE = "select * from job where state < 10 order by id"
-_SELECT_ONE = "select * from job where id = :id"
-_SELECT_BY_KEY = "select * from job where owner = :owner and idempotency_key = :key"
-_SELECT_PAGE = """
-select * from job
-where id < :before and (:states is null or state in (select value from json_each(:states)))
-order by id desc limit :limit
+_SELECT = selection("job", _COLUMNS)
+_SELECT_LIVE = f"{_SELECT} where state < 10 order by id"
+_SELECT_ONE = f"{_SELECT} where id = :id"
+_SELECT_BY_KEY = f"{_SELECT} where owner = :owner and idempotency_key = :key"
+_NUMBERED_BELOW = """
+id < :before and (:states is null or state in (select value from json_each(:states))) order by id desc limit :limit
 """
-_SELECT_PAGE_OF_OWNER = """
-select * from job
-where owner = :owner and id < :before and (:states is null or state in (select value from json_each(:states)))
-order by id desc limit :limit
-"""
+_SELECT_PAGE = f"{_SELECT} where {_NUMBERED_BELOW}"
+_SELECT_PAGE_OF_OWNER = f"{_SELECT} where owner = :owner and {_NUMBERED_BELOW}"
 
 
 def insert(db: sqlite3.Connection, jobs: Iterable[Job]) -> None:
@@ -136,25 +130,49 @@ def _progress(job: Job) -> Row:
 
 
 def _job(row: sqlite3.Row) -> Job:
+    (
+        id_,
+        owner,
+        idempotency_key,
+        _name,
+        _priority,
+        spec,
+        created_ms,
+        state,
+        token,
+        attempts,
+        retries_used,
+        replacements,
+        next_at_ms,
+        reason,
+        ended_ms,
+        exit_code,
+        checkpoint_sha256,
+        checkpoint_ms,
+        crash_exit,
+        crash_nodes,
+        lost_nodes,
+        cancelled,
+    ) = row
     return Job(
-        id=row["id"],
-        owner=row["owner"],
-        idempotency_key=row["idempotency_key"],
-        spec=text.record(JobSpec, row["spec"]),
-        state=JobState(row["state"]),
-        token=row["token"],
-        attempts=row["attempts"],
-        retries_used=row["retries_used"],
-        replacements=row["replacements"],
-        next_at_ms=row["next_at_ms"],
-        reason=row["reason"],
-        created_ms=row["created_ms"],
-        ended_ms=row["ended_ms"],
-        exit_code=row["exit_code"],
-        checkpoint_sha256=row["checkpoint_sha256"],
-        checkpoint_ms=row["checkpoint_ms"],
-        crash_exit=row["crash_exit"],
-        crash_nodes=tuple(text.plain(row["crash_nodes"])),
-        lost_nodes=tuple(text.plain(row["lost_nodes"])),
-        cancelled=bool(row["cancelled"]),
+        id=id_,
+        owner=owner,
+        idempotency_key=idempotency_key,
+        spec=text.record(JobSpec, spec),
+        state=JobState(state),
+        token=token,
+        attempts=attempts,
+        retries_used=retries_used,
+        replacements=replacements,
+        next_at_ms=next_at_ms,
+        reason=reason,
+        created_ms=created_ms,
+        ended_ms=ended_ms,
+        exit_code=exit_code,
+        checkpoint_sha256=checkpoint_sha256,
+        checkpoint_ms=checkpoint_ms,
+        crash_exit=crash_exit,
+        crash_nodes=text.listed(crash_nodes),
+        lost_nodes=text.listed(lost_nodes),
+        cancelled=bool(cancelled),
     )

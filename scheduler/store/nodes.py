@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 from scheduler.lifecycle import Standing
 from scheduler.proofs.rows import Proof
-from scheduler.records import Capacity, Figure, MarketNode
+from scheduler.records import Capacity, MarketNode
 from scheduler.store import text
-from scheduler.store.statement import Values, update_one
+from scheduler.store.figures import named_figures
+from scheduler.store.statement import Values, selection, update_one
 
 _INSERT = """
 insert into node (
@@ -42,7 +43,37 @@ select id, capacity, reported_ms from node where id in (select node from attempt
 """
 _SELECT_PROOF = "select proof from node where id = :id"
 _RAISE_EPOCHS = "update node set epoch = epoch + :by"
-_SELECT = "select * from node"
+_COLUMNS = (
+    "id",
+    "name",
+    "supplier",
+    "public_key",
+    "machine",
+    "epoch",
+    "boot_id",
+    "standing",
+    "online",
+    "draining",
+    "why",
+    "device_kind",
+    "model",
+    "capacity",
+    "vram_bytes",
+    "region",
+    "price_uh",
+    "executors",
+    "shares_gpus",
+    "figures",
+    "capability",
+    "health",
+    "report_id",
+    "reported_ms",
+    "due_ms",
+    "enrolled_ms",
+    "lost_jobs",
+    "proof",
+)
+_SELECT = selection("node", _COLUMNS)
 
 
 def insert(db: sqlite3.Connection, node: MarketNode) -> None:
@@ -89,8 +120,8 @@ def raise_epochs(db: sqlite3.Connection, by: int) -> None:
 
 def at_work(db: sqlite3.Connection) -> Iterator[tuple[int, Capacity, int | None]]:
     """Of nodes with live attempts: number, capacity, and when they were last reported on."""
-    for row in db.execute(_SELECT_AT_WORK):
-        yield row["id"], text.record(Capacity, row["capacity"]), row["reported_ms"]
+    for id_, capacity, reported_ms in db.execute(_SELECT_AT_WORK):
+        yield id_, text.record(Capacity, capacity), reported_ms
 
 
 def every(db: sqlite3.Connection) -> Iterator[MarketNode]:
@@ -157,33 +188,63 @@ def _report_of(node: MarketNode) -> tuple[object, ...]:
 
 
 def _node(row: sqlite3.Row) -> MarketNode:
+    (
+        id_,
+        name,
+        supplier,
+        public_key,
+        machine,
+        epoch,
+        boot_id,
+        standing,
+        online,
+        draining,
+        why,
+        device_kind,
+        model,
+        capacity,
+        vram_bytes,
+        region,
+        price_uh,
+        executors,
+        shares_gpus,
+        figures,
+        capability,
+        health,
+        report_id,
+        reported_ms,
+        due_ms,
+        enrolled_ms,
+        lost_jobs,
+        proof,
+    ) = row
     return MarketNode(
-        id=row["id"],
-        name=row["name"],
-        supplier=row["supplier"],
-        public_key=row["public_key"],
-        machine=row["machine"],
-        epoch=row["epoch"],
-        boot_id=row["boot_id"],
-        standing=Standing(row["standing"]),
-        online=bool(row["online"]),
-        draining=bool(row["draining"]),
-        why=row["why"],
-        device_kind=row["device_kind"],
-        model=row["model"],
-        capacity=text.record(Capacity, row["capacity"]),
-        vram_bytes=row["vram_bytes"],
-        region=row["region"],
-        price_uh=row["price_uh"],
-        executors=tuple(text.plain(row["executors"])),
-        shares_gpus=bool(row["shares_gpus"]),
-        figures=text.named(Figure, row["figures"]),
-        capability=text.plain(row["capability"]),
-        health=row["health"],
-        report_id=row["report_id"],
-        reported_ms=row["reported_ms"],
-        due_ms=row["due_ms"],
-        enrolled_ms=row["enrolled_ms"],
-        lost_jobs=tuple(text.plain(row["lost_jobs"])),
-        proof=text.record(Proof, row["proof"]),
+        id=id_,
+        name=name,
+        supplier=supplier,
+        public_key=public_key,
+        machine=machine,
+        epoch=epoch,
+        boot_id=boot_id,
+        standing=Standing(standing),
+        online=bool(online),
+        draining=bool(draining),
+        why=why,
+        device_kind=device_kind,
+        model=model,
+        capacity=text.record(Capacity, capacity),
+        vram_bytes=vram_bytes,
+        region=region,
+        price_uh=price_uh,
+        executors=text.listed(executors),
+        shares_gpus=bool(shares_gpus),
+        figures=named_figures(figures),
+        capability=text.plain(capability),
+        health=health,
+        report_id=report_id,
+        reported_ms=reported_ms,
+        due_ms=due_ms,
+        enrolled_ms=enrolled_ms,
+        lost_jobs=text.listed(lost_jobs),
+        proof=text.record(Proof, proof),
     )

@@ -31,6 +31,11 @@ def insertion(table: str, columns: Sequence[str]) -> str:
     return f"insert into {table} ({', '.join(columns)}) values ({values})"  # noqa: S608 - names of our own
 
 
+def selection(table: str, columns: Sequence[str]) -> str:
+    """The beginning of a statement that reads these columns, in this order."""
+    return f"select {', '.join(columns)} from {table}"  # noqa: S608 - names of our own
+
+
 def update_each(db: sqlite3.Connection, sql: str, rows: Sequence[Row], what: str) -> None:
     """Run a compare-and-swap that has to meet exactly one row for each of `rows`, which name different ones.
 

@@ -46,6 +46,12 @@ def of_numbers(numbers: tuple[int, ...]) -> str:
     return _ENCODER.encode(numbers)
 
 
+@lru_cache(maxsize=4096)
+def listed(text: str) -> tuple[Any, ...]:
+    """A short list of numbers or of texts, of which the same are read again and again."""
+    return tuple(plain(text))
+
+
 def record(kind: type[T], text: str) -> T:
     """What `of_record` wrote.
 

@@ -98,6 +98,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 NEXT = count(10)
 
 
+def shown(row: Row) -> str:
+    """Every field of it, with what stands in an attempt's reasons in place of how they are kept."""
+    return str(replace(row, why=dict(row.why)) if isinstance(row, Attempt) else row)
+
+
 @settings(deadline=None, max_examples=60)
 @given(job=JOBS, node=NODES, attempt=ATTEMPTS)
 def test_every_row_comes_back_as_it_was(store: Store, job: Job, node: MarketNode, attempt: Attempt) -> None:
@@ -115,7 +120,7 @@ def test_every_row_comes_back_as_it_was(store: Store, job: Job, node: MarketNode
     )
 
     store.write([Change(None, row) for row in first], COUNTERS)
-    assert set(map(str, store.load().rows)) >= {str(row) for row in first}
+    assert set(map(shown, store.load().rows)) >= {shown(row) for row in first}
     store.write([*map(Change, first, then)], COUNTERS)
 
     rows = store.load().rows
