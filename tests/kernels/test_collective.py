@@ -17,6 +17,8 @@ from kernels.collective import Group, group
 from kernels.spec import BenchError, WrongResultError
 from tests.kernels.processes import descendants, gone, listening
 
+pytestmark = pytest.mark.alone
+
 THREE = """
 import time
 from kernels.collective import group

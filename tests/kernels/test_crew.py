@@ -42,6 +42,7 @@ def test_each_worker_is_pinned_to_its_cpu() -> None:
     assert os.sched_getaffinity(0) == before
 
 
+@pytest.mark.alone
 def test_workers_meet_before_they_start() -> None:
     """A worker that arrives late delays the start of the other, not its time."""
     delay_s = 0.05

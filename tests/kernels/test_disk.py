@@ -12,6 +12,8 @@ from kernels.benches import disk
 from kernels.device import Device
 from kernels.spec import Observation, Observed, Setting, UnsupportedError
 
+pytestmark = pytest.mark.alone
+
 MIB = 1 << 20
 DEVICE = Device(kind="cpu", index=0, name="test", cpus=(0,), threads=1)
 

@@ -10,6 +10,8 @@ from kernels import farend, iperf, tcp
 from kernels.spec import BenchError
 from tests.kernels.far import HOST, answering, closed_port, serving
 
+pytestmark = pytest.mark.alone
+
 
 def test_without_a_peer_one_is_started_on_loopback() -> None:
     """It answers, and the locality says that no network is behind it."""

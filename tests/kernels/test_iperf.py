@@ -12,6 +12,8 @@ from kernels import iperf
 from kernels.spec import BenchError
 from tests.kernels.far import HOST, closed_port
 
+pytestmark = pytest.mark.alone
+
 
 def result(*, reverse: bool, theirs: list[float] | None = None) -> dict[str, Any]:
     """A result of four quarter seconds at 100, 200, 300, 400 bytes, and a sliver at the end."""

@@ -16,6 +16,8 @@ from kernels.tcp import Peer
 from kernels.throughput import Loaded
 from tests.kernels.far import HOST, closed_port, serving
 
+pytestmark = pytest.mark.alone
+
 DEVICE = Device(kind="cpu", index=0, name="test", cpus=(0,), threads=1)
 FAR = FarEnd(peer=Peer(host=HOST, port=9, kind="gridmark", iperf3_port=None), locality="loopback", no_iperf3="not here")
 

@@ -15,6 +15,8 @@ from kernels import companion, iperf, peer, tcp, tester
 from tests.kernels.far import HOST, serving
 from tests.kernels.processes import descendants, gone, listening, wait_for
 
+pytestmark = pytest.mark.alone
+
 
 def say(port: int, data: bytes) -> bytes:
     """What comes back for `data` until the far end closes."""

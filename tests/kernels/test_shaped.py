@@ -22,7 +22,7 @@ from kernels.benches import network
 from kernels.farend import FarEnd
 from kernels.spec import BenchError
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.alone]
 
 NEAR, ROUTER_NEAR, ROUTER_FAR, FAR = "10.203.117.1", "10.203.117.2", "10.203.117.5", "10.203.117.6"
 ROUTER = f"gmark-r{os.getpid() % 10_000}"

@@ -101,6 +101,7 @@ def test_a_wrong_sum_is_found(arrays: Arrays) -> None:
         arrays.check("read")
 
 
+@pytest.mark.alone
 def test_passes_are_repeated(arrays: Arrays) -> None:
     """No pass takes next to no time; the crew's clock runs for what was done."""
     none = min(arrays.seconds("triad", passes=0, streaming=False) for _ in range(5))

@@ -12,6 +12,8 @@ from kernels import tcp
 from kernels.spec import BenchError
 from tests.kernels.far import HOST, answering, closed_port, serving
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.mark.parametrize(
     ("text", "address"),

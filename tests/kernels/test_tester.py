@@ -12,6 +12,8 @@ import pytest
 from kernels import tester
 from tests.kernels.far import HOST, closed_port, serving
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.mark.parametrize("reverse", [False, True])
 def test_the_built_in_tester_counts_what_arrived(

@@ -13,6 +13,8 @@ from kernels.farend import FarEnd
 from kernels.spec import BenchError
 from tests.kernels.far import HOST, answering, closed_port
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def loopback() -> Iterator[FarEnd]:

@@ -11,6 +11,8 @@ from kernels import udp
 from kernels.spec import BenchError
 from tests.kernels.far import HOST, closed_port, relaying, serving
 
+pytestmark = pytest.mark.alone
+
 
 def run(port: int, count: int) -> udp.Probed:
     return udp.probe(HOST, port, count=count, spacing_s=5e-4, until=time.perf_counter() + 5, patience_s=0.2)

@@ -18,7 +18,7 @@ from tests.scheduler.node.fake_server import FakeServer
 from tests.scheduler.node.jobs import lapse
 from tests.scheduler.node.podman import IMAGE, podman
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")
