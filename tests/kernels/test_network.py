@@ -31,12 +31,21 @@ def observe(wanted: Setting, *seconds: float) -> dict[str, Observation]:
     found: dict[str, Observation] = {}
     for step, budget_s in zip(network.on_cpu(wanted), seconds, strict=True):
         assert isinstance(step, Observed)
-        start = time.perf_counter()
-        seen = step.observe(budget_s)
-        assert time.perf_counter() - start < 1.05 * budget_s + 0.2
+        most_s = 1.05 * budget_s + 0.2
+        seen, lasted_s = timed(step, budget_s)
+        if lasted_s >= most_s:  # the machine may have stood still for a moment; a step that is slow is so again
+            seen, lasted_s = timed(step, budget_s)
+        assert lasted_s < most_s
         assert {each.key for each in seen} == set(step.keys)
         found |= {each.key: each for each in seen}
     return found
+
+
+def timed(step: Observed, budget_s: float) -> tuple[tuple[Observation, ...], float]:
+    """What the step saw, and the seconds it took."""
+    start = time.perf_counter()
+    seen = step.observe(budget_s)
+    return tuple(seen), time.perf_counter() - start
 
 
 def loaded(*trips_s: float) -> Loaded:
