@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
-from tests.bench import scale_http, scale_place
+from tests.bench import scale_crash, scale_http, scale_place
 from tests.bench.scale_hall import SHAPES
 from tests.bench.scale_table import Figures, Found, Line, Options, synced_writes, table
 from tests.chaos.fleet import ROOT
@@ -34,7 +34,7 @@ PARTS: Mapping[str, Callable[[Options], Found]] = {
     "query-10k": functools.partial(scale_http.query, nodes=TEN),
     "query-100k": functools.partial(scale_http.query, nodes=HUNDRED),
     "agents": scale_http.held,
-    "crash": scale_http.crash,
+    "crash": scale_crash.crash,
 }
 
 

@@ -7,15 +7,15 @@ import json
 import random
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.parse
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from subprocess import PIPE
 from typing import Any
 
 import psutil
@@ -33,11 +33,23 @@ JOB: Json = {"name": "life", "command": ["true"], "image": "x", "resources": SMA
 LIVES_NODES, RENTERS, UNENDED = 100, 8, 1500
 QUERY_JOBS_PER_S = 1000
 WARM_S = 3.0
+PORTS = range(20_000, 30_000)  #: below those that Linux gives to whoever connects
 EVERY_S = 10.0
 REACH_LIVES_PER_S = 500
 REACH_QUERY_S = {10_000: 0.005, 100_000: 0.015}
 REACH_CORE, REACH_AGENT_BYTES = 0.25, 20_000
-REACH_READS_S, REACH_PLACEMENTS_S = 3.0, 5.0
+
+
+def free_port() -> int:
+    """One that nobody listens on, and that no connection is given for its own end while the server is away."""
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as trial:
+            try:
+                trial.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError(f"none of the ports {PORTS.start} to {PORTS.stop} is free")
 
 
 @dataclass
@@ -47,14 +59,24 @@ class Served:
     data: Path
     nodes: int
     jobs_per_s: int = 0
+    port: int = field(default_factory=free_port)  #: the same after every start
     process: subprocess.Popen[bytes] | None = None
     told: Json = field(default_factory=dict)
 
     def start(self) -> None:
         """Returns when it answers."""
-        command = [sys.executable, "-m", "tests.bench.scale_server", str(self.data), str(self.nodes)]
-        command += [str(self.jobs_per_s)] if self.jobs_per_s else []
+        self.launch()
+        self.listen()
+
+    def launch(self) -> None:
+        """Begin to start it."""
+        command = [sys.executable, "-m", "tests.bench.scale_server"]
+        command += [str(self.data), str(self.port), str(self.nodes), str(self.jobs_per_s)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)
+
+    def listen(self) -> None:
+        """Hear what it tells once it answers."""
+        assert self.process is not None
         assert self.process.stdout is not None
         self.told = json.loads(self.process.stdout.readline())
 
@@ -257,91 +279,3 @@ async def _held(options: Options, server: Served) -> Found:
         reached=None if smaller and fits else fits,
     )
     return found
-
-
-def crash(options: Options) -> Found:
-    """The server is killed while every agent runs jobs, and started again."""
-    with served(options.agents) as server:
-        return uvloop.run(_crash(options, server))
-
-
-async def _crash(options: Options, server: Served) -> Found:
-    counts = Counts()
-    agents = server.agents(options.agents, counts, lasting=True)
-    async with going(*(agent.live(lambda: False) for agent in agents)) as tasks:
-        full = await _filled(options, server, counts)
-        running = {token for agent in agents for token in agent.held}
-        asker = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.bench.scale_asker", cwd=ROOT, stdin=PIPE, stdout=PIPE
-        )
-        await asyncio.sleep(1.0)  # it is there
-        killed_s = time.perf_counter()
-        server.stop(signal.SIGKILL)
-        await asyncio.to_thread(server.start)
-        told = {"url": server.told["url"], "token": server.told["tokens"]["renter"], "job": JOB}
-        asking = asyncio.create_task(asker.communicate(json.dumps(told).encode() + b"\n"))
-        for agent in agents:
-            agent.line.drop()
-            agent.line = server.line()
-        started = counts.started
-        answered: Json = json.loads((await asking)[0])
-        reads_s, placed_s = answered["read_s"] - killed_s, answered["placed_s"] - killed_s
-        await _until(lambda: counts.started > started, options.most_s)
-        begun_s = counts.started_s[started] - killed_s
-        await asyncio.sleep(max(options.seconds, 20.0))  # longer than any lease: what is lost is lost by now
-        lost = running - {token for agent in agents for token in agent.held}
-        assert not any(task.done() for task in tasks)
-    kept = int(server.told["live"])
-    figures = {
-        "agents": options.agents,
-        "attempts": len(running),
-        "committed_before": full,
-        "live_after": kept,
-        "opened_s": server.told["opened_s"],
-        "reads_s": reads_s,
-        "placements_s": placed_s,
-        "started_s": begun_s,
-        "restarted": len(counts.restarted),
-        "lost": len(lost),
-        "synced_writes_per_s": synced_writes(),
-    }
-    found = Found(figures)
-    whole = options.agents >= Options().agents and options.attempts >= Options().attempts
-    good = not (counts.restarted or lost) and kept >= full
-    fast = reads_s <= REACH_READS_S and placed_s <= REACH_PLACEMENTS_S
-    found.row(
-        f"server kill -9, {options.agents:,} agents, {len(running):,} live attempts: reads, placements",
-        f"<= {REACH_READS_S:g} s, <= {REACH_PLACEMENTS_S:g} s",
-        f"{reads_s:.1f} s, {placed_s:.1f} s",
-        reached=None if not whole and fast else fast,
-        durable=True,
-    )
-    found.row(
-        "of it: attempts lost, started twice, committed placements missing",
-        "0, 0, 0",
-        f"{len(lost)}, {len(counts.restarted)}, {max(0, full - kept)}",
-        reached=good,
-    )
-    return found
-
-
-async def _filled(options: Options, server: Served, counts: Counts) -> int:
-    """Submit until so many attempts run; returns how many the server says are placed."""
-    number = iter(range(options.attempts))
-
-    async def rent() -> None:
-        renter = server.renter()
-        for n in number:
-            await renter.submit(f"k{n}", JOB)
-
-    await asyncio.gather(*(rent() for _ in range(RENTERS)))
-    await _until(lambda: counts.started >= options.attempts, options.most_s)
-    return counts.started
-
-
-async def _until(holds: Callable[[], bool], most_s: float) -> None:
-    end_s = time.perf_counter() + most_s
-    while not holds():
-        if time.perf_counter() > end_s:
-            raise RuntimeError(f"agents were not started what was placed within {most_s:g} s")
-        await asyncio.sleep(0.01)

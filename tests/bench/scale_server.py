@@ -1,8 +1,8 @@
-"""A server for the scale benchmark: `python -m tests.bench.scale_server FOLDER NODES [JOBS_PER_S]`.
+"""A server for the scale benchmark: `python -m tests.bench.scale_server FOLDER PORT NODES JOBS_PER_S`.
 
 It is the real one with made-up nodes, whose agents are somewhere else and known to it as registered. Its calendar
-begins where their reports are fresh. With JOBS_PER_S it is given jobs from inside, and ends them, as long as it runs.
-Prints one line of JSON as soon as it answers.
+begins where their reports are fresh. With JOBS_PER_S > 0 it is given jobs from inside, and ends them, as long as it
+runs. Prints one line of JSON as soon as it answers.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ FREE = Limits(
 KEPT = "scale.json"
 
 
-def main(folder: Path, count: int, jobs_per_s: int) -> None:
+def main(folder: Path, port: int, count: int, jobs_per_s: int) -> None:
     """Serve until told to end."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     begun_s = time.perf_counter()
-    settings = Settings(data=folder, port=0, limits=FREE, proving=ProvingSettings(on=False))
+    settings = Settings(data=folder, port=port, limits=FREE, proving=ProvingSettings(on=False))
     clock = HeldClock()
     if not jobs_per_s:
         clock = RunningClock()
@@ -55,7 +55,8 @@ def main(folder: Path, count: int, jobs_per_s: int) -> None:
 
     def ready(url: str) -> None:
         told = {"url": url, "tokens": json.loads((folder / KEPT).read_text()), "boot": runtime.server_boot}
-        print(json.dumps(told | {"opened_s": opened_s, "live": len(runtime.book.attempts)}), flush=True)
+        told |= {"opened_s": opened_s, "ready_s": time.perf_counter(), "live": len(runtime.book.attempts)}
+        print(json.dumps(told), flush=True)
 
     serving.serve(settings, runtime=runtime, ready=ready, log=logging.NullHandler())
 
@@ -95,4 +96,4 @@ def watch(control: Control, sink: Sink) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 0)
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))

@@ -49,9 +49,7 @@ class Line:
         """
         head = f"{method} {target} HTTP/1.1\r\nHost: scale\r\n{headers}Content-Length: {len(body)}\r\n\r\n"
         try:
-            if self._streams is None:
-                self._streams = await asyncio.open_connection(*self._where)
-            reader, writer = self._streams
+            reader, writer = await self._connected()
             writer.write(head.encode() + body)
             answer = (await reader.readuntil(b"\r\n\r\n")).decode()
             length = next(line for line in answer.lower().split("\r\n") if line.startswith("content-length:"))
@@ -59,6 +57,22 @@ class Line:
         except (OSError, asyncio.IncompleteReadError) as error:
             self.drop()
             raise AwayError(str(error)) from error
+
+    async def connect(self) -> None:
+        """Have a connection.
+
+        Raises:
+            AwayError: it could not be made.
+        """
+        try:
+            await self._connected()
+        except OSError as error:
+            raise AwayError(str(error)) from error
+
+    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._streams is None:
+            self._streams = await asyncio.open_connection(*self._where)
+        return self._streams
 
     def drop(self) -> None:
         """Close it."""
@@ -92,6 +106,7 @@ class Agent:
     server_boot: int = 0
     held: dict[int, str] = field(default_factory=dict)  #: token -> state
     _seq: int = 0
+    _was_away: bool = False  #: the next answer is not to be held back, as real agents ask: leases wait for it
 
     @cached_property
     def key(self) -> Key:
@@ -106,6 +121,7 @@ class Agent:
                 await self.turn()
             except AwayError:
                 self.counts.away += 1
+                self._was_away = True
                 await asyncio.sleep(pause())
             else:
                 pause = pauses(random.random, lambda: bool(self.held))
@@ -115,13 +131,13 @@ class Agent:
         ending = [token for token, state in self.held.items() if state == "exited"]
         held = [{"token": token, "state": state} | _exit_code(state) for token, state in self.held.items()]
         begins = not self.lasting and any(state == "running" for state in self.held.values())
-        status, content = await self.signed(
-            "POST", "/v1/agent/sync", {"boot_id": BOOT, "held": held, "wait": not (begins or ending)}
-        )
+        wait = not (begins or ending or self._was_away)
+        status, content = await self.signed("POST", "/v1/agent/sync", {"boot_id": BOOT, "held": held, "wait": wait})
         self.counts.syncs += 1
         if status != 200:
             self._refused(content)
             return
+        self._was_away = False
         self._obey(json.loads(content)["wishes"])
 
     def _obey(self, wishes: list[Json]) -> None:
@@ -150,7 +166,8 @@ class Agent:
         self.counts.refused += not problem["type"].endswith("server-restarted")
 
     async def signed(self, method: str, target: str, document: Json) -> tuple[int, bytes]:
-        """A signed request."""
+        """A signed request, signed once there is somebody to send it to: a try in vain costs the others less so."""
+        await self.line.connect()
         body = json.dumps(document).encode()
         self._seq += 1
         envelope = wire.Envelope(
