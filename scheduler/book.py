@@ -121,6 +121,10 @@ class Book:
         for table in tables:
             for row in table.values():
                 watcher.changed(None, row)
+        self.follow(watcher)
+
+    def follow(self, watcher: Watcher) -> None:
+        """Tell `watcher` of every change from now on; what there is it knows."""
         self._watchers.append(watcher)
 
     def number(self, kind: CounterName) -> int:

@@ -237,11 +237,14 @@ class _Market:
 
     @staticmethod
     def load(store: Store, settings: Settings, sources: Sources) -> _Market:
-        index = Index()
-        book = Book(watchers=(index,))
+        index, book = Index(), Book()
         with not_collecting():
             loaded = store.load()
             book.load(loaded.rows, loaded.counters)
+            index.load([*book.nodes.values()])
+            for row in (*book.jobs.values(), *book.attempts.values()):
+                index.changed(None, row)
+            book.follow(index)
         limits = settings.limits
         quota = Quota(jobs=limits.jobs_waiting, gpu_milli=limits.gpu_milli_held, cpu_milli=limits.cpu_milli_held)
         rules = ControlSettings(proving=settings.proving, quota=quota)

@@ -7,57 +7,24 @@ milliseconds later: good enough for an offer, which is no promise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from scheduler.capacity import Room
-from scheduler.lifecycle import Standing, is_live, shown
-from scheduler.market.fields import AT_MS, HIGH, LOW, PROVED_MS, REPORTED_MS, Fields
+from scheduler.lifecycle import is_live
+from scheduler.market.fields import AT_MS, HIGH, LOW, Fields
 from scheduler.placement.demand import Demand
 from scheduler.placement.free import Free, FreeRows
 from scheduler.placement.leftovers import Leftovers
 from scheduler.placement.table import Live, Snapshot, Table
+from scheduler.placement.terms import FLOATS, INTEGERS, TEXTS, TRUTHS
 from scheduler.placement.trail import Trail
-from scheduler.proofs.claims import LOCALITY, is_proved
 from scheduler.records import Attempt, Figure, Job, MarketNode
 
 #: figures there may be a column for; benchmarks name some dozens, and a pair of GPUs one each
 MAX_FIGURES = 1000
-
-_INTEGERS: Mapping[str, Callable[[MarketNode], int]] = {
-    "id": lambda node: node.id,
-    "gpus": lambda node: len(node.capacity.gpu_milli),
-    "vram_bytes": lambda node: node.vram_bytes,
-    "cpu_milli": lambda node: node.capacity.cpu_milli,
-    "memory_bytes": lambda node: node.capacity.memory_bytes,
-    "disk_bytes": lambda node: node.capacity.disk_bytes,
-    "price_uh": lambda node: node.price_uh,
-}
-_FLOATS: Mapping[str, Callable[[MarketNode], float | None]] = {
-    "health": lambda node: node.health,
-    REPORTED_MS: lambda node: node.reported_ms,
-    PROVED_MS: lambda node: node.proof.proved_ms,
-}
-_TRUTHS: Mapping[str, Callable[[MarketNode], bool]] = {
-    "held": lambda node: node.id > 0,
-    "online": lambda node: node.online,
-    "draining": lambda node: node.draining,
-    "retired": lambda node: node.standing is Standing.RETIRED,
-    "shares_gpus": lambda node: node.shares_gpus,
-    "proved": is_proved,
-    "admitted": lambda node: node.standing in (Standing.READY, Standing.DEGRADED),
-}
-_TEXTS: Mapping[str, Callable[[MarketNode], str]] = {
-    "name": lambda node: node.name,
-    "model": lambda node: node.model,
-    "gpu": lambda node: node.model if node.capacity.gpu_milli else "",
-    "kind": lambda node: node.device_kind,
-    "region": lambda node: node.region,
-    "locality": lambda _: LOCALITY,
-    "state": lambda node: shown(node.standing, online=node.online, draining=node.draining),
-}
 
 
 class Index:
@@ -75,13 +42,13 @@ class Index:
         self.trail = Trail()  #: slots of which more or less is free
         self.terms_trail = Trail()  #: slots of which anything has changed but what is free
         self._free = FreeRows(self._table)
-        for name in (*_INTEGERS, "changed"):
+        for name in (*INTEGERS, "changed"):
             self._table.add_column(name, np.int64)
-        for name in _FLOATS:
+        for name in FLOATS:
             self._table.add_column(name, np.float64, np.nan)
-        for name in _TRUTHS:
+        for name in TRUTHS:
             self._table.add_column(name, np.bool_, False)
-        for name in _TEXTS:
+        for name in TEXTS:
             self._table.add_text_column(name)
 
     @property
@@ -153,6 +120,27 @@ class Index:
         """The place of a node in every column; None for one the index does not hold."""
         return self._slots.get(node)
 
+    def load(self, nodes: Sequence[MarketNode]) -> None:
+        """Take in the nodes of a market that opens, a column at a time; to be called before anything else is."""
+        with self._table.lock:
+            for node in nodes:
+                self._nodes[self._take(node.id)] = node
+            for name, number in INTEGERS.items():
+                self._table.fill(name, [number(node) for node in nodes])
+            for name, maybe in FLOATS.items():
+                self._table.fill(name, [_or_nan(maybe(node)) for node in nodes])
+            for name, truth in TRUTHS.items():
+                self._table.fill(name, [truth(node) for node in nodes])
+            for name, text in TEXTS.items():
+                self._table.fill_text(name, [text(node) for node in nodes])
+            self._load_figures(nodes)
+            for slot, node in enumerate(nodes):
+                self._set_executors(slot, (), node.executors)
+                self._set_capability(slot, {}, node.capability)
+                self._free.reset(slot, node.capacity)
+                self.terms_trail.add(slot)
+            self._table.fill("changed", [self._table.version + 1] * len(nodes))
+
     def changed(self, before: object | None, after: object | None) -> None:
         """A row was added, replaced, or its addition undone; other rows than nodes, jobs and attempts say nothing."""
         match after if after is not None else before:
@@ -191,14 +179,13 @@ class Index:
             self.terms_trail.add(slot)
 
     def _set_plain(self, slot: int, node: MarketNode) -> None:
-        for name, number in _INTEGERS.items():
+        for name, number in INTEGERS.items():
             self._table.set(name, slot, number(node))
-        for name, maybe in _FLOATS.items():
-            value = maybe(node)
-            self._table.set(name, slot, np.nan if value is None else value)
-        for name, truth in _TRUTHS.items():
+        for name, maybe in FLOATS.items():
+            self._table.set(name, slot, _or_nan(maybe(node)))
+        for name, truth in TRUTHS.items():
             self._table.set(name, slot, truth(node))
-        for name, text in _TEXTS.items():
+        for name, text in TEXTS.items():
             self._table.set_text(name, slot, text(node))
 
     def _stamp(self, slot: int, version: int) -> bool:
@@ -247,10 +234,23 @@ class Index:
             if key not in self._units:
                 continue
             self._table.set(key, slot, figure.value if figure else np.nan)
-            ends = ((LOW, figure.low if figure else None), (HIGH, figure.high if figure else None))
-            for suffix, end in ends:
-                self._table.set(f"{key}{suffix}", slot, np.nan if end is None else end)
+            self._table.set(f"{key}{LOW}", slot, _or_nan(figure.low if figure else None))
+            self._table.set(f"{key}{HIGH}", slot, _or_nan(figure.high if figure else None))
             self._table.set(f"{key}{AT_MS}", slot, figure.at_ms if figure else np.nan)
+
+    def _load_figures(self, nodes: Sequence[MarketNode]) -> None:
+        places: dict[str, list[int]] = {}
+        figures: dict[str, list[Figure]] = {}
+        for slot, node in enumerate(nodes):
+            for key, figure in node.figures.items():
+                if self._admit(key, figure.unit):
+                    places.setdefault(key, []).append(slot)
+                    figures.setdefault(key, []).append(figure)
+        for key, some in figures.items():
+            self._table.fill(key, [figure.value for figure in some], places[key])
+            self._table.fill(f"{key}{LOW}", [_or_nan(figure.low) for figure in some], places[key])
+            self._table.fill(f"{key}{HIGH}", [_or_nan(figure.high) for figure in some], places[key])
+            self._table.fill(f"{key}{AT_MS}", [figure.at_ms for figure in some], places[key])
 
     def _admit(self, key: str, unit: str) -> bool:
         """Whether a figure has a column, made for it if need be; one in another unit than the first has none."""
@@ -292,3 +292,7 @@ class Index:
         self._free.reset(slot, node.capacity)
         for attempt in self._attempts.get(node.id, {}).values():
             self._free.occupy(slot, attempt.resources, attempt.gpus, -1)
+
+
+def _or_nan(value: float | None) -> float:
+    return np.nan if value is None else value

@@ -127,6 +127,16 @@ class Table:
         array[place] = value
         self._changed(name)
 
+    def fill(self, name: str, values: Sequence[float | bool], places: Sequence[int] | None = None) -> None:
+        """Write many numbers or truths of a column at once: at these places, or at the first ones."""
+        self._arrays[name][slice(len(values)) if places is None else places] = values
+        self._changed(name)
+
+    def fill_text(self, name: str, texts: Sequence[str]) -> None:
+        """Write the texts of the first places at once."""
+        code = self._texts[name].code
+        self.fill(name, [code(text) for text in texts])
+
     def replace(self, place: int, names: Sequence[str], old: Sequence[int], new: Sequence[int]) -> None:
         """Write whole numbers where they are others than the old ones, which have to be what stands there."""
         for name, before, after in zip(names, old, new, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -275,6 +276,52 @@ def rebuilt(book: Book) -> Index:
     return index
 
 
+def check_alike(index: Index, fresh: Index, nodes: Iterable[int]) -> None:
+    """That both say the same of these nodes, wherever each of them has them."""
+    ours, theirs = index.live, fresh.live
+    for number in nodes:
+        here, there = index.slot_of(number), fresh.slot_of(number)
+        assert here is not None
+        assert there is not None
+        assert index.gpus_free_at(here) == fresh.gpus_free_at(there)
+        assert index.nodes_at([here]) == fresh.nodes_at([there])
+        free = sorted(max(milli, 0) for milli in index.gpus_free_at(here))
+        left = index.leftovers.milli[ours.integers("leftover")[here]]
+        assert left[left != NO_GPU].tolist() == free
+        for name in set(ours.table.names) - {"changed", "leftover"}:
+            if name in ("name", "model", "gpu", "kind", "region", "state"):
+                mine, other = ours.texts(name), theirs.texts(name)
+                assert mine.values[mine.codes[here]] == other.values[other.codes[there]]
+            elif name in theirs.table or name not in ours.table:
+                assert np.array_equal(ours.numbers(name)[here], theirs.numbers(name)[there], equal_nan=True), name
+            else:
+                assert not np.nan_to_num(ours.numbers(name)[here]), name
+
+
+def test_nodes_taken_in_at_once_are_as_those_that_came_one_by_one() -> None:
+    """Every column, the numbers of GPUs' states, and that each of them has just changed."""
+    odd_unit = Figure(value=5.0, low=4.0, high=6.0, n=1, at_ms=1, unit="IO/s")
+    unsure = Figure(value=5.0, low=None, high=None, n=1, at_ms=1, unit="B/s")
+    nodes = [
+        gpu_node(7),
+        cpu_node(2, figures={"disk.read": unsure}, health=None, region="mars"),
+        cpu_node(5, figures={"disk.read": odd_unit}, executors=("process", "docker")),
+        gpu_node(3, online=False, capability={"hpc-fp64": 3.0}, figures={}),
+        *(cpu_node(number) for number in range(100, 100 + FIRST_PLACES)),
+    ]
+    one_by_one = market(*nodes)
+    index = Index()
+
+    index.load(nodes)
+
+    check_alike(index, one_by_one, [node.id for node in nodes])
+    assert sorted(index.live.table.names) == sorted(one_by_one.live.table.names)
+    assert index.terms_trail.since(0) == [*range(len(nodes))]
+    assert set(index.live.integers("changed").tolist()) == {index.version}
+    index.changed(nodes[1], replace(nodes[1], figures={}))
+    assert np.isnan(cell(index, 2, "disk.read"))
+
+
 class Following(RuleBasedStateMachine):
     """A book that changes, is committed and undone; its index must always be what a fresh one would be."""
 
@@ -335,26 +382,8 @@ class Following(RuleBasedStateMachine):
 
     @invariant()
     def is_what_a_fresh_index_would_be(self) -> None:
-        fresh = rebuilt(self.book)
-        ours, theirs = self.index.live, fresh.live
-        for number in self.book.nodes:
-            here, there = self.index.slot_of(number), fresh.slot_of(number)
-            assert here is not None
-            assert there is not None
-            assert self.index.gpus_free_at(here) == fresh.gpus_free_at(there)
-            assert self.index.nodes_at([here]) == fresh.nodes_at([there])
-            free = sorted(max(milli, 0) for milli in self.index.gpus_free_at(here))
-            left = self.index.leftovers.milli[ours.integers("leftover")[here]]
-            assert left[left != NO_GPU].tolist() == free
-            for name in set(ours.table.names) - {"changed", "leftover"}:
-                if name in ("name", "model", "gpu", "kind", "region", "state"):
-                    mine, other = ours.texts(name), theirs.texts(name)
-                    assert mine.values[mine.codes[here]] == other.values[other.codes[there]]
-                elif name in theirs.table or name not in ours.table:
-                    assert np.array_equal(ours.numbers(name)[here], theirs.numbers(name)[there], equal_nan=True), name
-                else:
-                    assert not np.nan_to_num(ours.numbers(name)[here]), name
-        assert int(ours.truths("held").sum()) == len(self.book.nodes)
+        check_alike(self.index, rebuilt(self.book), self.book.nodes)
+        assert int(self.index.live.truths("held").sum()) == len(self.book.nodes)
 
 
 Following.TestCase.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
