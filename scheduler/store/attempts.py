@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from scheduler.lifecycle import AttemptState
 from scheduler.records import Attempt, Resources
-from scheduler.store import text
-from scheduler.store.statement import Row, insertion, selection, update_each
+from scheduler.store import many, text
+from scheduler.store.many import Row
+from scheduler.store.statement import selection
 from scheduler.told import Told
 
 _COLUMNS = (
@@ -35,12 +36,8 @@ _COLUMNS = (
     "yields_to",
     "why",
 )
-_INSERT = insertion("attempt", _COLUMNS)
-_UPDATE = """
-update attempt set state = ?, node_epoch = ?, started_ms = ?, ended_ms = ?, exit_code = ?, reason = ?,
-    yields_to = ?
-where token = ? and state = ? and node_epoch = ?
-"""
+_MOVING = ("state", "node_epoch", "started_ms", "ended_ms", "exit_code", "reason", "yields_to")
+_GUARDS = ("token", "state", "node_epoch")
 _SELECT = selection("attempt", _COLUMNS)
 _SELECT_LIVE = f"{_SELECT} where state < 10 order by token"
 _SELECT_ONE = f"{_SELECT} where token = :token"
@@ -77,7 +74,7 @@ class OnGpus(NamedTuple):
 
 def insert(db: sqlite3.Connection, attempts: Iterable[Attempt]) -> None:
     """Jobs placed."""
-    db.executemany(_INSERT, map(_all_of, attempts))
+    many.insert(db, "attempt", _COLUMNS, [*map(_all_of, attempts)])
 
 
 def update(db: sqlite3.Connection, moved: Sequence[tuple[Attempt, Attempt]]) -> None:
@@ -101,7 +98,7 @@ def update(db: sqlite3.Connection, moved: Sequence[tuple[Attempt, Attempt]]) -> 
         )
         for was, after in moved
     ]
-    update_each(db, _UPDATE, rows, "attempt")
+    many.swap(db, "attempt", _MOVING, _GUARDS, rows)
 
 
 def live(db: sqlite3.Connection) -> Iterator[Attempt]:

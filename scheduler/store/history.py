@@ -6,10 +6,9 @@ import sqlite3
 from collections.abc import Iterable
 
 from scheduler.records import Artifact, Event, Figure, NodeFigure, Remark, ReportEntry, Result, SealedSecret
-from scheduler.store import text
-from scheduler.store.statement import insertion
+from scheduler.store import many, text
 
-_INSERT_EVENT = insertion("event", ("seq", "at_ms", "kind", "actor", "job", "token", "node", "data"))
+_EVENT = ("seq", "at_ms", "kind", "actor", "job", "token", "node", "data")
 _SELECT_EVENTS = "select * from event where seq > :after order by seq limit :limit"
 _SELECT_EVENTS_OF_JOB = """
 select * from event where job = :job and seq > :after and (:node is null or node = :node) order by seq limit :limit
@@ -28,7 +27,7 @@ _SELECT_EVENT_FROM = "select seq, at_ms from event where seq >= :seq order by se
 _RAISE_EVENT_FLOOR = "update meta set value = max(value, :floor) where key = 'event_floor'"
 _DELETE_EVENTS = "delete from event where seq < (select value from meta where key = 'event_floor')"
 
-_INSERT_RESULT = insertion("result", ("job", "token", "exit_code", "artifacts", "at_ms"))
+_RESULT = ("job", "token", "exit_code", "artifacts", "at_ms")
 _SELECT_RESULT = "select * from result where job = :job"
 
 # an agent that did not hear the answer sends its report again
@@ -57,11 +56,11 @@ _COUNT_SEALED = "select count(*) from secret"
 
 def insert_events(db: sqlite3.Connection, events: Iterable[Event]) -> None:
     """Something happened."""
-    rows = (
+    rows = [
         (one.seq, one.at_ms, one.kind, one.actor, one.job, one.token, one.node, text.of_plain(one.data))
         for one in events
-    )
-    db.executemany(_INSERT_EVENT, rows)
+    ]
+    many.insert(db, "event", _EVENT, rows)
 
 
 def events(db: sqlite3.Connection, *, after: int, limit: int, job: int | None, node: int | None) -> tuple[Event, ...]:
@@ -105,8 +104,8 @@ def prune_events(db: sqlite3.Connection, below: int) -> int:
 
 def insert_results(db: sqlite3.Connection, results: Iterable[Result]) -> None:
     """The one outcome of each job; a second one is refused by the table's key."""
-    rows = ((one.job, one.token, one.exit_code, text.of_records(one.artifacts), one.at_ms) for one in results)
-    db.executemany(_INSERT_RESULT, rows)
+    rows = [(one.job, one.token, one.exit_code, text.of_records(one.artifacts), one.at_ms) for one in results]
+    many.insert(db, "result", _RESULT, rows)
 
 
 def result(db: sqlite3.Connection, job: int) -> Result | None:

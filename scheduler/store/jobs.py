@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from scheduler.lifecycle import JobState, is_ended
 from scheduler.records import Job, JobSpec
-from scheduler.store import text
-from scheduler.store.statement import Row, insertion, selection, update_each
+from scheduler.store import many, text
+from scheduler.store.many import Row
+from scheduler.store.statement import selection
 
 _COLUMNS = (
     "id",
@@ -35,14 +36,8 @@ _COLUMNS = (
     "lost_nodes",
     "cancelled",
 )
-_INSERT = insertion("job", _COLUMNS)
-_UPDATE = """
-update job set
-    state = ?, token = ?, attempts = ?, retries_used = ?, replacements = ?, next_at_ms = ?, reason = ?, ended_ms = ?,
-    exit_code = ?, checkpoint_sha256 = ?, checkpoint_ms = ?, crash_exit = ?, crash_nodes = ?, lost_nodes = ?,
-    cancelled = ?
-where id = ? and state = ? and token is ? and attempts = ?
-"""
+_MOVING = _COLUMNS[_COLUMNS.index("state") :]
+_GUARDS = ("id", "state", "token", "attempts")
 _FORGET_SECRETS = "delete from secret where job = ?"
 _SELECT = selection("job", _COLUMNS)
 _SELECT_LIVE = f"{_SELECT} where state < 10 order by id"
@@ -57,7 +52,7 @@ _SELECT_PAGE_OF_OWNER = f"{_SELECT} where owner = :owner and {_NUMBERED_BELOW}"
 
 def insert(db: sqlite3.Connection, jobs: Iterable[Job]) -> None:
     """Jobs submitted."""
-    db.executemany(_INSERT, map(_all_of, jobs))
+    many.insert(db, "job", _COLUMNS, [*map(_all_of, jobs)])
 
 
 def update(db: sqlite3.Connection, moved: Sequence[tuple[Job, Job]]) -> None:
@@ -67,7 +62,7 @@ def update(db: sqlite3.Connection, moved: Sequence[tuple[Job, Job]]) -> None:
         StaleWriteError: state, token or number of attempts of one are not those of its first.
     """
     rows = [(*_progress(after), after.id, int(was.state), was.token, was.attempts) for was, after in moved]
-    update_each(db, _UPDATE, rows, "job")
+    many.swap(db, "job", _MOVING, _GUARDS, rows)
 
 
 def forget_secrets(db: sqlite3.Connection, jobs: Iterable[Job]) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from scheduler.store.errors import DamagedError, StaleWriteError, StoreError
 
 Values = Mapping[str, object]
-Row = tuple[object, ...]  #: what stands for the question marks of a statement, in their order
 
 _DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT")
 
@@ -25,27 +24,9 @@ def update_one(db: sqlite3.Connection, sql: str, values: Values, what: str) -> N
         raise StaleWriteError(f"{what} is not in the database as it was in memory before the change ({met} rows met)")
 
 
-def insertion(table: str, columns: Sequence[str]) -> str:
-    """The statement that adds a row with a value for each of these columns."""
-    values = ", ".join("?" * len(columns))
-    return f"insert into {table} ({', '.join(columns)}) values ({values})"  # noqa: S608 - names of our own
-
-
 def selection(table: str, columns: Sequence[str]) -> str:
     """The beginning of a statement that reads these columns, in this order."""
     return f"select {', '.join(columns)} from {table}"  # noqa: S608 - names of our own
-
-
-def update_each(db: sqlite3.Connection, sql: str, rows: Sequence[Row], what: str) -> None:
-    """Run a compare-and-swap that has to meet exactly one row for each of `rows`, which name different ones.
-
-    Raises:
-        StaleWriteError: it met fewer: what is in the database is not what the changes start from.
-    """
-    met = db.executemany(sql, rows).rowcount if rows else 0
-    if met != len(rows):
-        missed = f"{len(rows) - met} of {len(rows)}"
-        raise StaleWriteError(f"{what}: {missed} is not in the database as it was in memory before the change")
 
 
 @contextlib.contextmanager
