@@ -15,6 +15,7 @@ from pydantic.json_schema import models_json_schema
 from scheduler.store.errors import StoreError
 from server import logs, problems, web
 from server.observe import Observed
+from server.quick import Quick
 from server.routes import accounts, agent, blobs, challenges, evidence, health, joblogs, jobs, nodes, offers, operate
 from server.runtime import Runtime
 from server.schemas.accounts import AccountDocument, TermsDocument
@@ -78,6 +79,7 @@ def create_app(settings: Settings, runtime: Runtime, *, more: Iterable[APIRouter
     problems.install(app)
     for router in (*ROUTERS, *more, web.router(runtime)):
         app.include_router(router)
+    app.add_middleware(Quick, runtime=runtime)
     app.add_middleware(Observed, watch=runtime.watch)
     app.openapi = _documented(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     return app

@@ -34,8 +34,17 @@ TheRuntime = Annotated[Runtime, Depends(runtime_of)]
 
 async def caller(request: Request, runtime: TheRuntime, _: Annotated[object, Depends(_BEARER)]) -> Account:
     """The account whose token the request carries."""
-    account = runtime.directory.whose(auth.bearer(request.headers.get("authorization")))
-    request.scope["state"]["account"] = account.id
+    return account_of(request.scope, runtime, request.headers.get("authorization"))
+
+
+def account_of(scope: Scope, runtime: Runtime, authorization: str | None) -> Account:
+    """The account that a request's header names; noted in the scope, and counted.
+
+    Raises:
+        ProblemError: it names none, or the account asks too often.
+    """
+    account = runtime.directory.whose(auth.bearer(authorization))
+    scope["state"]["account"] = account.id
     runtime.callers.take(account.id)
     return account
 

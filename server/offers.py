@@ -76,18 +76,21 @@ def of_page(page: OfferPage) -> bytes:
 def _text(found: Found) -> str:
     """An offer as JSON: what its row says was written before, most likely."""
     pieces, moving = _written(_Row(found.node)), found.moving
-    values = (
-        str(moving.free),
-        repr(moving.cpus_free),
-        str(moving.memory_free_bytes),
-        str(moving.disk_free_bytes),
-        "true" if moving.is_fresh else "false",
-        "null" if moving.age_s is None else repr(moving.age_s),
-        _encode(_of_proofs(found)) if is_proved(found.node) else "{}",
-        "null" if moving.proof_age_s is None else repr(moving.proof_age_s),
-        _encode(moving.ages_s),
+    ages = ",".join([f"{_named(key)}{age_s!r}" for key, age_s in moving.ages_s.items()])
+    return (
+        f"{pieces[0]}{moving.free}{pieces[1]}{moving.cpus_free!r}{pieces[2]}{moving.memory_free_bytes}"
+        f"{pieces[3]}{moving.disk_free_bytes}{pieces[4]}{'true' if moving.is_fresh else 'false'}"
+        f"{pieces[5]}{'null' if moving.age_s is None else repr(moving.age_s)}"
+        f"{pieces[6]}{_encode(_of_proofs(found)) if is_proved(found.node) else '{}'}"
+        f"{pieces[7]}{'null' if moving.proof_age_s is None else repr(moving.proof_age_s)}"
+        f"{pieces[8]}{{{ages}}}{pieces[9]}}}"
     )
-    return "".join([part for pair in zip(pieces, (*values, "}"), strict=True) for part in pair])
+
+
+@lru_cache(maxsize=WRITTEN)
+def _named(key: str) -> str:
+    """A member's name as JSON, with its colon."""
+    return f"{_encode(key)}:"
 
 
 class _Row:

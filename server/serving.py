@@ -25,8 +25,9 @@ from server.settings import Settings
 KEEP_ALIVE_S = 75
 BACKLOG = 4096  #: a whole fleet comes back at once after a restart; Linux takes no more by default
 #: how long a thread that others wait for may go on; Python's 5 ms are many times what a request takes, which is handed
-#: from thread to thread and waits for the writer each time
-SWITCH_S = 0.0002
+#: from thread to thread and waits for the writer each time. It begins anew whenever the one that goes on lets go for a
+#: moment, so it is less than there usually is between two such moments of the writer
+SWITCH_S = 0.00005
 
 
 class ServingError(Exception):

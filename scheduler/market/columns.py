@@ -47,3 +47,29 @@ class Columns(Protocol):
     def texts(self, column: str) -> Texts:
         """A column of texts."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some places of all columns, in the order of `slots`: what fewer nodes are left of costs less to ask."""
+
+    columns: Columns
+    slots: NDArray[np.intp]
+
+    @property
+    def size(self) -> int:
+        """How many places."""
+        return self.slots.size
+
+    def numbers(self, column: str) -> Numbers:
+        """A column of numbers."""
+        return self.columns.numbers(column).take(self.slots)
+
+    def truths(self, column: str) -> Mask:
+        """A column of truths."""
+        return self.columns.truths(column).take(self.slots)
+
+    def texts(self, column: str) -> Texts:
+        """A column of texts."""
+        whole = self.columns.texts(column)
+        return Texts(whole.codes.take(self.slots), whole.values, whole.folded)

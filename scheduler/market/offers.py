@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 
 from scheduler.lifecycle import shown
-from scheduler.market.columns import Columns, Mask
+from scheduler.market.columns import Columns, Mask, Part
 from scheduler.market.fields import REPORTED_MS, STALE_AFTER_MS, Fields
 from scheduler.market.paging import CursorError, Place, page
 from scheduler.market.query import Explanation, Query, QueryError, Sorting, parse, parse_sorting
@@ -161,11 +161,11 @@ def search(
     hidden = [one for one, names in UNHIDDEN_BY.items() if default_filters and not (query and query.names & names)]
     columns = index.snapshot(_columns(query, sorting))
     base = _base(columns, hidden, now_ms)
-    found = base & query.mask(columns, now_ms) if query else base
-    slots, after = page(columns, sorting, np.flatnonzero(found), place, limit, now_ms)
+    matching = query.among(columns, base, now_ms) if query else np.flatnonzero(base)
+    slots, after = page(Part(columns, matching), sorting, place, limit, now_ms)
     figures = tuple(sorted(name for name in named if fields[name].is_figure))
     free = [_Free(*row) for row in zip(*(columns.numbers(name)[slots].tolist() for name in _FREE), strict=True)]
-    count = int(np.count_nonzero(found))
+    count = matching.size
     return OfferPage(
         found=tuple(
             Found(node, _moving(node, left, figures, now_ms))
@@ -220,7 +220,8 @@ def _mark(text: str, sort: str, default_filters: bool) -> str:
 
 def _moving(node: MarketNode, left: _Free, figures: tuple[str, ...], now_ms: int) -> Moving:
     age_s = None if node.reported_ms is None else (now_ms - node.reported_ms) / 1000
-    measured = node.figures
+    measured, proved = node.figures, node.proof.figures
+    named = sorted({*figures, *proved}) if proved else figures
     return Moving(
         free=left.gpus,
         cpus_free=left.cpu_milli / 1000,
@@ -229,11 +230,7 @@ def _moving(node: MarketNode, left: _Free, figures: tuple[str, ...], now_ms: int
         is_fresh=age_s is not None and age_s * 1000 <= STALE_AFTER_MS,
         age_s=age_s,
         proof_age_s=None if node.proof.proved_ms is None else (now_ms - node.proof.proved_ms) / 1000,
-        ages_s={
-            key: (now_ms - measured[key].at_ms) / 1000
-            for key in sorted({*figures, *node.proof.figures})
-            if key in measured
-        },
+        ages_s={key: (now_ms - measured[key].at_ms) / 1000 for key in named if key in measured},
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.market.columns import Columns, Mask, Numbers
+from scheduler.market.columns import Mask, Numbers, Part
 from scheduler.market.query import Sorting
 
 MAX_CURSOR_CHARACTERS = 4000
@@ -68,24 +68,22 @@ class Place:
 
 
 def page(
-    columns: Columns, sorting: Sorting, slots: NDArray[np.intp], place: Place | None, limit: int, now_ms: int
+    found: Part, sorting: Sorting, place: Place | None, limit: int, now_ms: int
 ) -> tuple[NDArray[np.intp], Place | None]:
-    """The places of one page in order, and where it ends if more follow."""
-    every, words = sorting.keys(columns, now_ms)
-    keys, ids = every[slots], columns.numbers("id")[slots]
-    keys = np.where(np.isnan(keys), np.inf, -keys if sorting.descends else keys)
-    unknown = np.isnan(every[slots])
+    """The places of one page of what was found, in order, and where it ends if more follow."""
+    known, words = sorting.keys(found, now_ms)
+    slots, ids, unknown = found.slots, found.numbers("id"), np.isnan(known)
+    keys = np.where(unknown, np.inf, -known if sorting.descends else known)
     if place is not None:
         behind = _behind(keys, unknown, ids, place, sorting, words)
         slots, keys, ids, unknown = slots[behind], keys[behind], ids[behind], unknown[behind]
     chosen = _first(keys, unknown, ids, limit)
-    found = slots[chosen]
-    if found.size == slots.size or not found.size:
-        return found, None
+    if chosen.size == slots.size:
+        return slots[chosen], None
     last = int(chosen[-1])
-    key = float(every[found[-1]])
+    key = -float(keys[last]) if sorting.descends else float(keys[last])
     told = None if unknown[last] else words[int(key)] if sorting.is_text else key
-    return found, Place(told, int(ids[last]))
+    return slots[chosen], Place(told, int(ids[last]))
 
 
 def _behind(

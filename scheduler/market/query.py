@@ -19,16 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.market.check import check, check_condition
-from scheduler.market.columns import Columns, Mask
+from scheduler.market.columns import Columns, Mask, Part
 from scheduler.market.errors import QueryError
 from scheduler.market.evaluate import Evaluator, columns_of
 from scheduler.market.explain import Explanation, explain
 from scheduler.market.fields import Fields
 from scheduler.market.parse import read
-from scheduler.market.syntax import Expression, Name, Negative, names, show
+from scheduler.market.syntax import And, Expression, Name, Negative, names, show
 
 #: queries that are kept as read; people and scripts ask the same ones again and again
 REMEMBERED = 1024
+#: those that are left are asked apart from all others when they are fewer than one in so many
+FEWER = 4
 
 __all__ = ["Explanation", "Query", "QueryError", "Sorting", "parse", "parse_sorting"]
 
@@ -46,6 +48,19 @@ class Query:
         """Where it certainly holds."""
         found = Evaluator(columns, self.fields, now_ms).condition(self.tree).yes
         return np.broadcast_to(found, columns.size)
+
+    def among(self, columns: Columns, base: Mask, now_ms: int) -> NDArray[np.intp]:
+        """The places of `base` where it certainly holds; once few are left, only these are asked the rest."""
+        parts = self.tree.parts if isinstance(self.tree, And) else (self.tree,)
+        slots: NDArray[np.intp] | None = None
+        for part in parts:
+            base = base & Evaluator(columns, self.fields, now_ms).condition(part).yes
+            if np.count_nonzero(base) * FEWER < base.size:
+                left = np.flatnonzero(base)
+                slots = left if slots is None else slots[left]
+                columns, base = Part(columns, left), np.ones(left.size, dtype=np.bool_)
+        left = np.flatnonzero(base)
+        return left if slots is None else slots[left]
 
     def explain(self, columns: Columns, now_ms: int, base_mask: Mask) -> Explanation:
         """Which of its conditions rejects how many of the nodes in `base_mask`, and the smallest way out."""

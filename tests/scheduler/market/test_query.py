@@ -259,6 +259,20 @@ def test_masks_agree_with_asking_row_by_row(tree: Expression, nodes: list[Market
     assert mask.tolist() == [ask(query.tree, node, NOW_MS) is True for node in numbered]
 
 
+@settings(max_examples=200, deadline=LONGEST_MS)
+@given(st.lists(conditions, min_size=1, max_size=4), st.lists(_nodes, min_size=1, max_size=6), st.integers(0, 63))
+def test_asking_ever_fewer_finds_what_asking_all_does(
+    parts: list[Expression], nodes: list[MarketNode], base: int
+) -> None:
+    """Whatever the conditions leave, one after another, and whichever nodes are asked at all."""
+    index = market(*[replace(node, id=number) for number, node in enumerate(nodes, start=1)])
+    query = parse(" and ".join(f"({show(part)})" for part in parts), known_fields())
+    columns = index.snapshot(query.columns)
+    asked = np.array([bool(base >> place & 1) for place in range(len(nodes))])
+
+    assert query.among(columns, asked, NOW_MS).tolist() == np.flatnonzero(asked & query.mask(columns, NOW_MS)).tolist()
+
+
 @settings(max_examples=150, deadline=LONGEST_MS)
 @given(trees)
 def test_any_tree_is_a_query_or_an_error(tree: Expression) -> None:
