@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -93,24 +94,27 @@ class RunningClock(HeldClock):
 
 
 class Sink:
-    """A watcher that notes which attempts began, by node."""
+    """A watcher that notes which attempts began, by node; who takes them may do so in another thread."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self.placed: dict[int, list[int]] = {}
         self.count = 0
 
     def changed(self, before: Row | None, after: Row | None) -> None:
         """A row was added, replaced, or its addition undone."""
-        if isinstance(after, Attempt) and before is None:
+        if not isinstance(after, Attempt) or before is not None:
+            return
+        with self._lock:
             self.placed.setdefault(after.node, []).append(after.token)
             self.count += 1
 
     def take(self, most: int) -> Iterator[tuple[int, list[int]]]:
         """Nodes and what they were given, those first that were given something longest ago."""
-        for node in [*itertools.islice(self.placed, most)]:
-            tokens = self.placed.pop(node)
-            self.count -= len(tokens)
-            yield node, tokens
+        with self._lock:
+            taken = [(node, self.placed.pop(node)) for node in [*itertools.islice(self.placed, most)]]
+            self.count -= sum(len(tokens) for _, tokens in taken)
+        yield from taken
 
 
 class Gated(Control):
