@@ -155,3 +155,8 @@ def is_free(columns: Columns, resources: Resources) -> Mask:
 def _every(masks: list[Mask]) -> Mask:
     found: Mask = np.logical_and.reduce(masks)
     return found
+
+
+def held_nodes(columns: Columns) -> Mask:
+    """Places of nodes there are, without those that are gone for good."""
+    return columns.truths("held") & ~columns.truths("retired")

@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.market.columns import Columns, Mask
+from scheduler.market.columns import Columns, Mask, Part
 from scheduler.market.fields import Fields
 from scheduler.market.query import QueryError, parse
 from scheduler.placement.demand import Demand, Mix, Terms
 from scheduler.placement.fgd import WHOLE_MILLI, Ask, Fragments, Places
-from scheduler.placement.filters import share_price_uh, terms_filters
+from scheduler.placement.filters import held_nodes, share_price_uh, terms_filters
 from scheduler.placement.leftovers import Rows
-from scheduler.placement.part import Part, held_nodes
 from scheduler.records import JobSpec, Resources
 
 if TYPE_CHECKING:

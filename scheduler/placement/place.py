@@ -15,10 +15,9 @@ from scheduler.market.fields import Fields
 from scheduler.market.query import Query, QueryError, parse
 from scheduler.placement.decision import Decision as Decision
 from scheduler.placement.decision import Refusal
-from scheduler.placement.filters import PRICED_BY, WHOLE_MILLI, filters, share_price_uh
+from scheduler.placement.filters import PRICED_BY, WHOLE_MILLI, filters, held_nodes, share_price_uh
 from scheduler.placement.index import Index
 from scheduler.placement.packing import Packing
-from scheduler.placement.part import held_nodes
 from scheduler.placement.policy import Policy, policies
 from scheduler.placement.ranking import Ranking
 from scheduler.placement.refusal import Situation, reason, reason_to_wait

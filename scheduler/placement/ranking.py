@@ -12,17 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.market.columns import Columns, Mask
+from scheduler.market.columns import Columns, Mask, Part
 from scheduler.market.fields import REPORTED_MS, STALE_AFTER_MS, Fields
 from scheduler.market.query import Query
 from scheduler.placement.decision import Refusal
 from scheduler.placement.fgd import Ask
-from scheduler.placement.filters import FilterName, filters, fits, wanted_free
+from scheduler.placement.filters import FilterName, filters, fits, held_nodes, wanted_free
 from scheduler.placement.free import Free
 from scheduler.placement.index import Index
 from scheduler.placement.order import Order, Packed, Slots
 from scheduler.placement.packing import MICRO, Packing
-from scheduler.placement.part import Part, held_nodes
 from scheduler.placement.policy import Candidates, Policy, Term
 from scheduler.records import JobSpec, Resources
 

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 
 from scheduler.lifecycle import Standing
 from scheduler.proofs.rows import Proof
-from scheduler.records import Capacity, MarketNode
+from scheduler.records import Capacity, Figure, MarketNode
 from scheduler.store import text
-from scheduler.store.figures import named_figures
 from scheduler.store.statement import Values, selection, update_one
 
 _INSERT = """
@@ -238,7 +237,7 @@ def _node(row: sqlite3.Row) -> MarketNode:
         price_uh=price_uh,
         executors=text.listed(executors),
         shares_gpus=bool(shares_gpus),
-        figures=named_figures(figures),
+        figures=text.named(Figure, figures),
         capability=text.plain(capability),
         health=health,
         report_id=report_id,
