@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from scheduler.evolve import evolve
 from scheduler.lifecycle import is_ended, is_live
@@ -44,6 +44,7 @@ Row = (
     | EvidenceEntry
 )
 T = TypeVar("T", MarketNode, Job, Attempt, Account, Challenge)
+_KEPT = (Job, Attempt, MarketNode, Account, Challenge)  # a union is made anew wherever it is written
 CounterName = Literal["node", "job", "token", "event", "account", "evidence"]
 
 
@@ -51,8 +52,7 @@ class StaleRowError(RuntimeError):
     """A row was to be changed that is no longer the book's: a fault of the rules, found before it is written."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One row added (`before` is None) or replaced; the rules never remove one, the store prunes what is old."""
 
     before: Row | None
@@ -139,7 +139,7 @@ class Book:
         Raises:
             StaleRowError: the book holds one of this key already.
         """
-        if isinstance(row, MarketNode | Job | Attempt | Account | Challenge) and self._held(row) is not None:
+        if isinstance(row, _KEPT) and self._held(row) is not None:
             raise StaleRowError(f"there is a {type(row).__name__} of this key already")
         self._journal.append(Change(None, row))
         self._put(None, row)
@@ -193,12 +193,12 @@ class Book:
 
     def _held(self, row: MarketNode | Job | Attempt | Account | Challenge) -> Row | None:
         match row:
-            case MarketNode():
-                return self.nodes.get(row.id)
             case Job():
                 return self.jobs.get(row.id)
             case Attempt():
                 return self.attempts.get(row.token)
+            case MarketNode():
+                return self.nodes.get(row.id)
             case Account():
                 return self.accounts.get(row.id)
             case Challenge():
@@ -206,8 +206,8 @@ class Book:
 
     def _put(self, before: Row | None, after: Row | None) -> None:
         match after if after is not None else before:
-            case MarketNode(id=key):
-                _set(self.nodes, key, after)
+            case Event():
+                return  # history, kept by the store alone, as all that is not named here
             case Job(id=key, state=state):
                 _set(self.jobs, key, None if is_ended(state) else after)
             case Attempt(token=key, node=node, state=state):
@@ -215,6 +215,8 @@ class Book:
                 _set(self.attempts, key, kept)
                 tokens = self.tokens_of_node.setdefault(node, set())
                 (tokens.discard if kept is None else tokens.add)(key)
+            case MarketNode(id=key):
+                _set(self.nodes, key, after)
             case Account(id=key):
                 _set(self.accounts, key, after)
             case Challenge(id=name, state=progress):
@@ -222,7 +224,7 @@ class Book:
             case EvidenceEntry(sha256=digest, prev_sha256=prev):
                 self.evidence_head = prev if after is None else digest
             case _:
-                return  # history, kept by the store alone
+                return
         for watcher in self._watchers:
             watcher.changed(before, after)
 

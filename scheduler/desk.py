@@ -5,7 +5,7 @@ Nothing here has to survive: after a restart nodes get a fresh lease, and what t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -177,9 +177,23 @@ class Desk:
         **data: object,
     ) -> None:
         """Write an event down."""
+        self.write_down(kind.value, now, actor, data, job=job, token=token, node=node)
+
+    def write_down(
+        self,
+        kind: str,
+        now: Now,
+        actor: str,
+        data: Mapping[str, object],
+        *,
+        job: int | None,
+        token: int | None,
+        node: int | None,
+    ) -> None:
+        """The same for data that is an object already, or its text."""
         seq = self.book.number("event")
         self.book.add(
-            Event(seq=seq, at_ms=now.unix_ms, kind=kind.value, actor=actor, job=job, token=token, node=node, data=data)
+            Event(seq=seq, at_ms=now.unix_ms, kind=kind, actor=actor, job=job, token=token, node=node, data=data)
         )
 
     def node(self, node: int) -> MarketNode:

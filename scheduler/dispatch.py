@@ -11,6 +11,9 @@ from scheduler.placement.place import Decision, Placer
 from scheduler.preemption import Preemption
 from scheduler.records import Attempt, Job, MarketNode, Resources
 from scheduler.shape import avoided
+from scheduler.told import Told
+
+PLACED = Kind.ATTEMPT_PLACED.value
 
 
 def dispatch(desk: Desk, placer: Placer, preemption: Preemption, now: Now, limit: int) -> int:
@@ -76,16 +79,9 @@ def _reserve(desk: Desk, job: Job, node: MarketNode, decision: Decision, now: No
     )
     desk.book.change(job, state=JobState.ACTIVE, token=attempt.token, attempts=attempt.n, reason="")
     desk.book.add(attempt)
-    desk.say(
-        Kind.ATTEMPT_PLACED,
-        now,
-        "server",
-        job=job.id,
-        token=attempt.token,
-        node=node.id,
-        price_uh=attempt.price_uh,
-        gpus=list(attempt.gpus),
-    )
+    gpus = ",".join(map(str, attempt.gpus))
+    data = Told(f'{{"price_uh":{attempt.price_uh},"gpus":[{gpus}]}}')
+    desk.write_down(PLACED, now, "server", data, job=job.id, token=attempt.token, node=node.id)
 
 
 def _objection(desk: Desk, node: MarketNode, wanted: Resources, gpus: tuple[int, ...]) -> str:

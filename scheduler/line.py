@@ -270,8 +270,7 @@ class Line:
         if queue is None:
             queue = self._queues[account] = _Queue()
         heapq.heappush(queue.ready, place)
-        if not queue.has_turn or self._first_ready(queue) == place[1]:
-            self._moved[account] = None
+        self._moved[account] = None
 
     def _take_turn(self, account: int) -> None:
         """Put an account where its share belongs, if it waits for anything."""
@@ -292,7 +291,7 @@ class Line:
         ready = queue.ready
         while ready:
             group = self._group_of.get(ready[0][1])
-            if group is not None and not group.reason:
+            if group is not None and not group.capped and group.kind.refusal is None:  # `reason`, asked all the time
                 return ready[0][1]
             heapq.heappop(ready)
         return None

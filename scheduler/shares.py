@@ -53,9 +53,9 @@ class Shares:
             was, is_ = (isinstance(one, Attempt) and is_live(one.state) for one in (before, after))
             return None if was == is_ else self._attempt_changed(row, begins=is_)
         if isinstance(row, Job):
-            for one, sign in ((before, -1), (after, 1)):
-                if isinstance(one, Job) and not is_ended(one.state):
-                    self._unended[row.owner] += sign
+            was, is_ = (isinstance(one, Job) and not is_ended(one.state) for one in (before, after))
+            if was != is_:
+                self._unended[row.owner] += is_ - was
         elif isinstance(row, MarketNode):
             less, more = _offered(before), _offered(after)
             if less != more:
@@ -72,8 +72,10 @@ class Shares:
             return 0.0
         dominant = 0.0
         for mine, there in zip(held, self._there, strict=True):
-            if mine > 0:  # more may be held than there is now: nodes that are silent keep their jobs for a while
-                dominant = max(dominant, mine / max(mine, there))
+            if mine > 0:
+                part = mine / there if mine < there else 1.0  # nodes that are silent keep their jobs for a while
+                if part > dominant:
+                    dominant = part
         row = self._book.accounts.get(account)
         return dominant * 1000 / (1000 if row is None else row.weight_milli)
 

@@ -24,7 +24,6 @@ Slots = NDArray[np.intp]
 #: ranks of nodes are told apart by so many bits, below those of the packing
 RANK_BITS = 32
 MOST_RANK = (1 << RANK_BITS) - 1
-ALONE = np.ones(1, dtype=np.bool_)
 
 
 class Packed(NamedTuple):
@@ -71,7 +70,7 @@ class Order:
         self._leader: int | None = None
         self._from = self._to = 0
         self._equal: Mask = np.zeros(0, dtype=np.bool_)
-        self._group = Peaks(np.zeros(0, dtype=np.int64))
+        self._group: Peaks | None = None  #: None = the leader stands alone
 
     def has(self, slots: Slots, terms: tuple[Term, ...]) -> bool:
         """Whether these nodes, all of which are in the order, have these very terms."""
@@ -84,7 +83,7 @@ class Order:
     def fit_all(self, fitting: Mask) -> None:
         """Which nodes of the index fit, and that they may pack otherwise than before."""
         self._fits = fitting[self._slots]
-        self._front = self._leader = None
+        self._front = self._leader = self._group = None
 
     def fit_one(self, slot: int, fits: bool) -> None:
         """One node fits or does not, and may pack otherwise than before."""
@@ -94,9 +93,10 @@ class Order:
         self._fits[place] = fits
         if self._front is not None and (place < self._front if fits else place == self._front):
             self._front = place if fits else None
-        if self._leader is not None and self._from <= place < self._to and self._equal[place - self._from]:
+        group = self._group
+        if group is not None and self._from <= place < self._to and self._equal[place - self._from]:
             packed = self._packed(place, self._score_at(slot)) if fits else OUT
-            self._group.put_one(place - self._from, packed)
+            group.put_one(place - self._from, packed)
 
     def fit_some(self, slots: Slots, fits: Mask) -> None:
         """Some nodes, likewise."""
@@ -104,7 +104,7 @@ class Order:
         places, fits = places[places >= 0], fits[places >= 0]
         self._fits[places] = fits
         self._front = None
-        if self._leader is None:
+        if self._group is None:
             return
         inside = (places >= self._from) & (places < self._to)
         places, fits = places[inside], fits[inside] & self._equal[places[inside] - self._from]
@@ -118,18 +118,17 @@ class Order:
         """
         front = self._first()
         self._gather(front)
-        first = self._group.first()
-        if first is None:
+        group = self._group
+        first = front if group is None else group.first()
+        if first is None or not self._fits.item(front):
             raise ValueError("the best of nodes was asked for where none fits")
-        second = self._group.second(first)
-        best = self._in_group(first)
+        if group is None:
+            return self._packed_at(front), self._next_but(front, front)
+        second = group.second(first)
+        best = self._in_group(group, first)
         if second is not None:
-            return best, self._in_group(second)
-        runner_up = self._next_but(front, self._from + first)
-        if runner_up is None:
-            return best, None
-        slot = self._slots.item(runner_up)
-        return best, Packed(slot, self._score_at(slot))
+            return best, self._in_group(group, second)
+        return best, self._next_but(front, self._from + first)
 
     def terms_at(self, slot: int) -> str:
         """A node's, by name, as the inside of a JSON object; null is unknown."""
@@ -140,20 +139,25 @@ class Order:
             told = self._told[slot] = ",".join(terms)
         return told
 
-    def _in_group(self, place: int) -> Packed:
-        return Packed(self._slots.item(self._from + place), (self._group.values.item(place) >> RANK_BITS) + LEAST)
+    def _packed_at(self, place: int) -> Packed:
+        slot = self._slots.item(place)
+        return Packed(slot, self._score_at(slot))
+
+    def _in_group(self, group: Peaks, place: int) -> Packed:
+        return Packed(self._slots.item(self._from + place), (group.values.item(place) >> RANK_BITS) + LEAST)
 
     def _first(self) -> int:
         if self._front is None:
             self._front = int(self._fits.argmax())
         return self._front
 
-    def _next_but(self, front: int, taken: int) -> int | None:
+    def _next_but(self, front: int, taken: int) -> Packed | None:
         """The first in the order that fits and is not taken."""
         if front != taken:
-            return front
-        after = front + 1 + int(self._fits[front + 1 :].argmax()) if front + 1 < self._fits.size else front
-        return after if after != front and self._fits[after] else None
+            return self._packed_at(front)
+        rest = self._fits[front + 1 :]
+        after = int(rest.argmax()) if rest.size else 0
+        return self._packed_at(front + 1 + after) if rest.size and rest.item(after) else None
 
     def _gather(self, front: int) -> None:
         """Find the nodes that are worse than the first that fits in none of the terms by more than it tolerates."""
@@ -166,8 +170,7 @@ class Order:
         else:
             self._from, self._to = front, self._end_of_equals(front)
             if self._to - front == 1:  # of distinct prices every one stands alone
-                self._equal = ALONE
-                self._group = Peaks(np.array([self._packed(front, self._score_at(self._slots.item(front)))]))
+                self._group = None
                 return
             self._equal = np.ones(self._to - self._from, dtype=np.bool_)
             for term in self._terms:

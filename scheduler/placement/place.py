@@ -96,10 +96,10 @@ class IndexPlacer:
     def _choose(self, ranking: Ranking, spec: JobSpec, avoid: frozenset[int]) -> Decision:
         choice = ranking.choose(avoid)
         slot = choice.best.slot
-        rejected = ",".join([f"{quoted(name)}:{count}" for name, count in ranking.rejected().items()])
         why = (
             f'{{"policy":{quoted(spec.policy)},"terms":{ranking.told(choice.best)},'
-            f'"candidates":{ranking.candidates - choice.avoided},"nodes":{ranking.held},"rejected":{{{rejected}}}'
+            f'"candidates":{ranking.candidates - choice.avoided},"nodes":{ranking.held},'
+            f'"rejected":{ranking.told_rejected()}'
         )
         if choice.runner_up is not None:
             node = self._index.node_at(choice.runner_up.slot).id

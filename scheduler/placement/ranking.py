@@ -6,8 +6,8 @@ again. Whatever else changes (terms, figures, the usual mix of jobs) is looked a
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from scheduler.placement.order import Order, Packed, Slots
 from scheduler.placement.packing import MICRO, Packing
 from scheduler.placement.policy import Candidates, Policy, Term
 from scheduler.records import JobSpec, Resources
+from scheduler.told import quoted
 
 #: so few are looked at one by one, without arrays
 FEW = 16
@@ -38,8 +39,7 @@ MANY = 0.25
 Prices = Callable[[Resources], NDArray[np.int64]]
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """The best node for a job of the shape, and the next."""
 
     best: Packed
@@ -63,6 +63,7 @@ class Ranking:
         self._packing_version = -1
         self._seen = self._terms_seen = 0
         self.candidates = self.held = 0
+        self._told: tuple[str, str] | None = None  #: what is rejected besides the busy ones, before and behind them
         self._size = -1  #: of the index
 
     @property
@@ -104,8 +105,24 @@ class Ranking:
         """How many nodes each filter rejects, whatever the others say; those that reject none are left out."""
         return {name: count for name, count in self._counts.items() if count}
 
+    def told_rejected(self) -> str:
+        """The same as a JSON object; made of two pieces that stay, and the number that changes with every placement."""
+        if self._told is None:
+            names = [*self._counts]
+            busy = names.index("busy")
+            self._told = self._told_counts(names[:busy]), self._told_counts(names[busy + 1 :])
+        before, after = self._told
+        busy_now = self._counts["busy"]
+        now = f'"busy":{busy_now}' if busy_now else ""
+        return f"{{{','.join(filter(None, (before, now, after)))}}}"
+
+    def _told_counts(self, names: Sequence[str]) -> str:
+        return ",".join(f"{quoted(name)}:{count}" for name in names if (count := self._counts[name]))
+
     def choose(self, avoid: frozenset[int]) -> Choice:
         """The best of the candidates, of which there must be one; one to avoid only when there is no other."""
+        if not avoid:
+            return Choice(*self._order.best(), avoided=0)
         slots = [slot for node in avoid if (slot := self._index.slot_of(node)) is not None and self._fitting[slot]]
         if len(slots) == self.candidates:
             slots = []
@@ -134,7 +151,8 @@ class Ranking:
         judged = self._judge(self._index.live, self._price_uh, now_ms)
         self._held, self._suitable, self._large, self._rejects = judged
         self.held = int(np.count_nonzero(self._held))
-        self._counts = dict(zip(self._names, _bit_counts(self._rejects, len(self._names)), strict=True))
+        self._told = None
+        self._counts: dict[str, int] = dict(zip(self._names, _bit_counts(self._rejects, len(self._names)), strict=True))
         self._from_ms, self._until_ms = self._valid(now_ms)
         self._rank()
         self._place_all()
@@ -146,6 +164,7 @@ class Ranking:
         price_uh = self._price_uh[slots]
         held, suitable, large, rejects = self._judge(part, price_uh, now_ms)
         old, new = (_bit_counts(bits, len(self._names)) for bits in (self._rejects[slots], rejects))
+        self._told = None
         for name, before, after in zip(self._names, old, new, strict=True):
             self._counts[name] += after - before
         self.held += int(np.count_nonzero(held)) - int(np.count_nonzero(self._held[slots]))
@@ -218,10 +237,16 @@ class Ranking:
 
     def _place_one(self, slot: int) -> None:
         free = _has(self._index.free_at(slot), self._wanted_at)
-        fitting, busy = free and self._suitable.item(slot), not free and self._large.item(slot)
-        self._counts["busy"] += busy - self._busy.item(slot)
-        self.candidates += fitting - self._fitting.item(slot)
-        self._busy[slot], self._fitting[slot] = busy, fitting
+        busy = not free and self._large.item(slot)
+        if busy is not self._busy.item(slot):
+            self._counts["busy"] += 1 if busy else -1
+            self._busy[slot] = busy
+        fitting = free and self._suitable.item(slot)
+        if fitting is not self._fitting.item(slot):
+            self.candidates += 1 if fitting else -1
+            self._fitting[slot] = fitting
+        elif not fitting:
+            return
         self._order.fit_one(slot, fitting)
 
     def _place_some(self, slots: Slots) -> None:

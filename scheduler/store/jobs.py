@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 
 from scheduler.lifecycle import JobState, is_ended
 from scheduler.records import Job, JobSpec
@@ -38,6 +39,9 @@ _COLUMNS = (
 )
 _MOVING = _COLUMNS[_COLUMNS.index("state") :]
 _GUARDS = ("id", "state", "token", "attempts")
+#: all that changes of a job that is placed, which of all its changes comes by the thousand
+_PLACED = ("state", "token", "attempts", "reason")
+_besides = attrgetter(*(name for name in _MOVING if name not in _PLACED))
 _FORGET_SECRETS = "delete from secret where job = ?"
 _SELECT = selection("job", _COLUMNS)
 _SELECT_LIVE = f"{_SELECT} where state < 10 order by id"
@@ -61,8 +65,16 @@ def update(db: sqlite3.Connection, moved: Sequence[tuple[Job, Job]]) -> None:
     Raises:
         StaleWriteError: state, token or number of attempts of one are not those of its first.
     """
-    rows = [(*_progress(after), after.id, int(was.state), was.token, was.attempts) for was, after in moved]
-    many.swap(db, "job", _MOVING, _GUARDS, rows)
+    placed: list[Row] = []
+    others: list[Row] = []
+    for was, after in moved:
+        guards = (after.id, int(was.state), was.token, was.attempts)
+        if _besides(was) == _besides(after):
+            placed.append((int(after.state), after.token, after.attempts, after.reason, *guards))
+        else:
+            others.append((*_progress(after), *guards))
+    many.swap(db, "job", _PLACED, _GUARDS, placed)
+    many.swap(db, "job", _MOVING, _GUARDS, others)
 
 
 def forget_secrets(db: sqlite3.Connection, jobs: Iterable[Job]) -> None:
