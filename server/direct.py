@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import http
+import re
 from collections.abc import Callable, Coroutine
 from functools import lru_cache
 from typing import Any
@@ -17,106 +18,168 @@ from starlette.responses import Response
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from scheduler import wire
 from scheduler.desk import Refused
 from scheduler.store.errors import StoreError
 from scheduler.wire import SyncAnswer
 from server import agents, bodies, problems, signing, views
 from server.deps import verified
+from server.heads import HEADERS_BYTES, head_of, keeps
 from server.observe import SYNC, Seen, with_ours
-from server.problems import ProblemError
+from server.problems import REQUEST_ID, ProblemError
 from server.runtime import Runtime, unwritten
 from server.schemas.agent import SyncDocument
 from server.syncs import Sync
 
-#: a larger one is not read here: uvicorn would pause the connection half-way
-DIRECT_BYTES = 32 << 10
-#: of all headers together, or of anything else that is no body
-HEADERS_BYTES = 64 << 10
-
 _TARGET = SYNC.encode()
+_ID = REQUEST_ID.lower()
+_NOT_HELD_BACK = re.compile(rb'"wait"\s*:\s*false')
 _STATUS_LINES = {one.value: f"HTTP/1.1 {one.value} {one.phrase}\r\n".encode() for one in http.HTTPStatus}
-#: headers whose first value is read
-_READ = {name.lower().encode(): name for name in wire.HEADERS}
-_TYPE = b"content-type"
 
 
 class Protocol(HttpToolsProtocol):
-    """A connection; uvicorn's, but for what it does with a sync."""
+    """A connection; uvicorn's, but for what it does with a sync.
+
+    A sync whose headers come in one piece, written as agents write them, never reaches the parser.
+    """
 
     def __init__(self, *args: Any, runtime: Runtime, **more: Any) -> None:
         super().__init__(*args, **more)
         self.runtime = runtime
         self._no_body_bytes = 0
+        self._parses = False  #: the parser has a part of a request
+        self._coming: _Cycle | None = None  #: a sync whose body is on its way
+        self._rests_since_s: float | None = None  #: of the loop's clock; None = a request is under way
 
     def data_received(self, data: bytes) -> None:
-        """Parse it; headers without end are not taken, which the parser would keep."""
-        self._no_body_bytes += len(data)
-        super().data_received(data)
+        """Take what is a sync, and parse the rest; headers without end are not taken, which the parser would keep."""
+        taken = self._take(data)
+        if taken == len(data):
+            return
+        rest = data[taken:]
+        self._no_body_bytes += len(rest)
+        super().data_received(rest)
         if self._no_body_bytes > HEADERS_BYTES and not self.transport.is_closing():
             self.send_400_response("Invalid HTTP request received.")
 
     def on_message_begin(self) -> None:
         """As uvicorn."""
         self._no_body_bytes = 0
+        self._parses = True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Begin to answer: a plain sync here, everything else as uvicorn."""
+        """As uvicorn."""
         self._no_body_bytes = 0
-        if self.url == _TARGET and self._is_plain():
-            self.scope["method"], self.scope["raw_path"], self.scope["query_string"] = "POST", self.url, b""
-            self.cycle = _Cycle(self)  # type: ignore[assignment]  # as far as uvicorn needs one
-        else:
-            super().on_headers_complete()
+        super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """As uvicorn."""
         self._no_body_bytes = 0
         super().on_body(body)
 
-    def _is_plain(self) -> bool:
-        """Whether nothing about the request needs uvicorn's or the application's care."""
-        parser, before = self.parser, self.cycle
-        if parser.get_method() != b"POST" or parser.get_http_version() != "1.1" or parser.should_upgrade():
-            return False
-        if self.expect_100_continue or self.flow.write_paused or not (before is None or before.response_complete):
-            return False
-        lengths = [value for name, value in self.headers if name in (b"content-length", b"transfer-encoding")]
-        return len(lengths) == 1 and lengths[0].isdigit() and int(lengths[0]) <= DIRECT_BYTES
+    def on_message_complete(self) -> None:
+        """As uvicorn."""
+        self._parses = False
+        super().on_message_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """As uvicorn; no timer keeps a connection that broke."""
+        super().connection_lost(exc)
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
+
+    def on_response_complete(self) -> None:
+        """As uvicorn, whose timer ends with every request: this one goes on, and looks at the time when it rings."""
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        self._rests_since_s = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._ring_after(self.timeout_keep_alive)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close the connection if nothing was asked on it for so long."""
+        self.timeout_keep_alive_task = None
+        if self._rests_since_s is None:
+            return  # it is set again when this request is answered
+        left_s = self._rests_since_s + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self._ring_after(left_s)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _ring_after(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._rests_since_s = None
+
+    def _take(self, data: bytes) -> int:
+        """How many of the bytes were those of a plain sync."""
+        coming, begin = self._coming, 0
+        if coming is None:
+            head = head_of(data) if self._is_free() else None
+            if head is None:
+                return 0
+            self._unset_keepalive_if_required()
+            headers, begin = head
+            self.cycle = coming = _Cycle(self, headers)  # type: ignore[assignment]  # as far as uvicorn needs one
+        end = begin + coming.lacking_bytes
+        coming.take(data[begin:end])
+        self._coming = coming if coming.lacking_bytes else None
+        return min(end, len(data))
+
+    def _is_free(self) -> bool:
+        """Whether everything before was read and answered."""
+        before = self.cycle
+        return not self._parses and not self.flow.write_paused and (before is None or before.response_complete)
 
 
 class _Cycle:
     """A sync on its way, where uvicorn has the request and response of a connection: it tells this one likewise."""
 
-    __slots__ = ("_begun", "_protocol", "_scope", "_seen", "_sync", "body", "disconnected", "keep_alive", "more_body",
-                 "response_complete")  # fmt: skip
+    __slots__ = ("_body", "_headers", "_protocol", "_scope", "_seen", "_sync", "disconnected", "keep_alive",
+                 "lacking_bytes", "response_complete")  # fmt: skip
 
-    def __init__(self, protocol: Protocol) -> None:
+    def __init__(self, protocol: Protocol, headers: dict[str, str]) -> None:
         self._protocol = protocol
-        self._scope: Scope = protocol.scope  # type: ignore[assignment]  # a typed dictionary
+        self._headers = headers
+        given = headers.get(_ID)
+        self._scope: Scope = {
+            "method": "POST",
+            "raw_path": _TARGET,
+            "query_string": b"",
+            "client": protocol.client,
+            "headers": () if given is None else ((_ID.encode(), given.encode()),),
+            "state": protocol.app_state.copy(),
+        }
         self._seen = Seen(protocol.runtime.watch.clock_s())
         self._sync: Sync | None = None
-        self._begun = False
-        self.body = bytearray()
-        self.more_body = True
+        self._body = b""
+        self.lacking_bytes = int(headers["content-length"])
         self.disconnected = False
-        self.keep_alive = protocol.parser.should_keep_alive()
+        self.keep_alive = keeps(headers) is True
         self.response_complete = False
+
+    def take(self, piece: bytes) -> None:
+        """A part of the body, or all of it."""
+        self._body += piece
+        self.lacking_bytes -= len(piece)
+        if not self.lacking_bytes:
+            self._protocol.runtime.syncs.in_turn(self._look, soon=_NOT_HELD_BACK.search(self._body) is not None)
 
     @property
     def message_event(self) -> _Cycle:
-        """What uvicorn sets when a part of the request has come, or nobody is there any more: ourselves."""
+        """What uvicorn sets when nobody is there any more: ourselves."""
         return self
 
     def set(self) -> None:
-        """Something of the above has happened."""
-        if self.disconnected:
-            if self._sync is not None:
-                self._protocol.runtime.syncs.leave(self._sync)
-        elif not self.more_body and not self._begun:
-            self._begun = True
-            self._protocol.runtime.syncs.in_turn(self._look)
+        """It has."""
+        if self.disconnected and self._sync is not None:
+            self._protocol.runtime.syncs.leave(self._sync)
 
     def _look(self) -> None:
         if not self.disconnected:
@@ -133,10 +196,9 @@ class _Cycle:
             self._refuse(problems.unforeseen())
 
     def _begin(self) -> None:
-        runtime, scope, body = self._protocol.runtime, self._scope, bytes(self.body)
+        runtime, scope, headers, body = self._protocol.runtime, self._scope, self._headers, self._body
         runtime.watch.name(scope)
         runtime.watch.admit(scope)
-        headers = _read(scope["headers"])
         claim = signing.claimed(headers)
         what = verified(scope, claim, runtime, body_sha256=bodies.digest(body), body=body)
         bodies.expect_kind(headers.get("content-type", ""), bodies.JSON)
@@ -149,10 +211,8 @@ class _Cycle:
 
     def _slim(self) -> None:
         """Forget what is not needed to answer: this may wait for long, beside ten thousand others."""
-        kept = {name: self._scope[name] for name in ("method", "state")}
-        self._scope, self.body = kept, bytearray()
-        protocol = self._protocol
-        protocol.scope = protocol.headers = None  # type: ignore[assignment]  # made anew for the next request
+        self._scope = {"method": "POST", "state": self._scope["state"]}
+        self._headers, self._body = {}, b""
 
     def _done(self, answer: SyncAnswer | None, error: BaseException | None) -> None:
         """What came of the sync."""
@@ -230,17 +290,6 @@ def _lines_of(length: int) -> tuple[bytes, bytes]:
     mark = "*"
     before, _, after = _lines(views.packed(bytes(length)), mark).partition(mark.encode())
     return before, after
-
-
-def _read(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Those of a signed request, and the type of its body; of one that is there twice the first."""
-    found: dict[str, str] = {}
-    for name, value in headers:
-        if name in _READ:
-            found.setdefault(_READ[name], value.decode("latin-1"))
-        elif name == _TYPE:
-            found.setdefault("content-type", value.decode("latin-1"))
-    return found
 
 
 def _told(error: BaseException) -> BaseException:

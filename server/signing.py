@@ -13,8 +13,12 @@ from scheduler import wire
 from server.problems import ProblemError
 
 WINDOW = 1024  #: numbers below the highest one seen that may still come, each once
-_NUMBER = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
-_SIGNATURE = re.compile(r"[0-9a-f]{128}", re.ASCII)
+_NUMBER = r"(?:0|[1-9][0-9]{0,17})"
+_NUMBERS = (wire.HEADER_NODE, wire.HEADER_EPOCH, wire.HEADER_BOOT, wire.HEADER_SEQ)
+_NAMES = tuple(name.lower() for name in (*_NUMBERS, wire.HEADER_SIGNATURE))
+_SIGNATURE = r"[0-9a-f]{128}"
+#: all of them with a space between, which none of them has
+_CLAIM = re.compile(" ".join([*(_NUMBER for _ in _NUMBERS), _SIGNATURE]), re.ASCII)
 _KEY = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -67,28 +71,25 @@ class Replays:
 
 
 def claimed(headers: Mapping[str, str]) -> Claimed:
-    """The headers of a signed request.
+    """The headers of a signed request, by their names in lower case.
 
     Raises:
         ProblemError: one is missing or malformed.
     """
-    signature = headers.get(wire.HEADER_SIGNATURE, "")
-    if not _SIGNATURE.fullmatch(signature):
-        raise ProblemError("bad-signature", f"expected {wire.HEADER_SIGNATURE}: 128 hexadecimal digits")
-    return Claimed(
-        node=_number(headers, wire.HEADER_NODE),
-        epoch=_number(headers, wire.HEADER_EPOCH),
-        server_boot=_number(headers, wire.HEADER_BOOT),
-        seq=_number(headers, wire.HEADER_SEQ),
-        signature=bytes.fromhex(signature),
-    )
+    node, epoch, server_boot, seq, signature = texts = [headers.get(name, "") for name in _NAMES]
+    if not _CLAIM.fullmatch(" ".join(texts)):
+        raise _malformed(headers)
+    return Claimed(int(node), int(epoch), int(server_boot), int(seq), bytes.fromhex(signature))
 
 
-def _number(headers: Mapping[str, str], name: str) -> int:
-    text = headers.get(name, "")
-    if not _NUMBER.fullmatch(text):
-        raise ProblemError("bad-signature", f"expected {name}: a whole number")
-    return int(text)
+def _malformed(headers: Mapping[str, str]) -> ProblemError:
+    """What is said of the first that is."""
+    found = headers.get(wire.HEADER_SIGNATURE.lower(), "")
+    if re.fullmatch(_SIGNATURE, found, re.ASCII):
+        for name in _NUMBERS:
+            if not re.fullmatch(_NUMBER, headers.get(name.lower(), ""), re.ASCII):
+                return ProblemError("bad-signature", f"expected {name}: a whole number")
+    return ProblemError("bad-signature", f"expected {wire.HEADER_SIGNATURE}: 128 hexadecimal digits")
 
 
 def holds(public_key: str, claim: Claimed, *, method: str, target: str, body_sha256: str) -> bool:

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 import uvicorn
 
-from scheduler import lease, wire
+from scheduler import lease
 from server import direct
 from server.app import create_app
-from server.direct import DIRECT_BYTES, HEADERS_BYTES, Protocol
+from server.direct import Protocol
+from server.heads import DIRECT_BYTES, HEADERS_BYTES
 from tests.server.served import WAIT_S, Agent, Json, Served, ready_agent
 
 SYNC = "/v1/agent/sync"
@@ -102,9 +103,9 @@ def listening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Liste
     taken: list[str] = []
     begin = direct._Cycle.__init__
 
-    def noted(cycle: Any, protocol: Protocol) -> None:
-        taken.append(protocol.url.decode())
-        begin(cycle, protocol)
+    def noted(cycle: Any, protocol: Protocol, headers: dict[str, str]) -> None:
+        taken.append(SYNC)
+        begin(cycle, protocol, headers)
 
     monkeypatch.setattr(direct._Cycle, "__init__", noted)
     with Served(tmp_path) as served:
@@ -276,6 +277,50 @@ def test_what_follows_a_held_back_sync_is_answered_after_it(listening: Listening
     assert listening.direct == [SYNC]
 
 
+def feed(listening: Listening, *pieces: bytes) -> Connection:
+    """A connection on which these pieces came, each by itself."""
+    connection = listening.connect()
+    connection.send(b"", {}, first="GET /healthz HTTP/1.1")
+    assert connection.answer().status == 200
+    (protocol,) = listening.server.server_state.connections
+    for piece in pieces:
+        listening.served.loop.call_soon_threadsafe(protocol.data_received, piece)
+    return connection
+
+
+def test_a_body_in_pieces_is_waited_for(listening: Listening) -> None:
+    """As clients send it that write headers and body one after the other; what follows it is answered too."""
+    body, headers = listening.signed(listening.agent.told(wait=False))
+    after = request(b"", {}, "GET /healthz HTTP/1.1")
+    connection = feed(listening, request(b"", headers), body[:10], body[10:-1], body[-1:] + after)
+
+    assert connection.answer().json["wishes"] == []
+    assert connection.answer().json == {"status": "ok"}
+    assert listening.direct == [SYNC]
+
+
+def test_headers_in_pieces_go_to_the_application(listening: Listening) -> None:
+    """And the next sync on the connection does not."""
+    first, last = (request(*listening.signed(listening.agent.told(wait=False))) for _ in range(2))
+    connection = feed(listening, first[:100], first[100:])
+    assert connection.answer().json["wishes"] == []
+    assert listening.direct == []
+
+    connection.socket.sendall(last)
+    assert connection.answer().json["wishes"] == []
+    assert listening.direct == [SYNC]
+
+
+def test_who_hangs_up_in_a_body_is_not_looked_at(listening: Listening) -> None:
+    """Nothing of its sync is taken in."""
+    body, headers = listening.signed(listening.agent.told(wait=False))
+    connection = listening.connect()
+    connection.socket.sendall(request(body[:-1], headers))
+    connection.close()
+
+    assert listening.ask(body, seq=int(headers["Gridmark-Seq"])).status == 200
+
+
 @pytest.mark.parametrize("way", ["chunked", "large", "expected", "query", "older"])
 def test_other_kinds_of_requests_go_to_the_application(listening: Listening, way: str) -> None:
     """It answers them as ever."""
@@ -358,8 +403,3 @@ def test_secrets_reach_their_node(listening: Listening) -> None:
     found = listening.ask(listening.agent.told(wait=False))
 
     assert found.json["wishes"][0]["assignment"]["secrets"] == {"KEY": "correct-horse"}
-
-
-def test_the_headers_that_are_read_are_those_that_agents_send() -> None:
-    """All of a signature's."""
-    assert set(direct._READ.values()) == set(wire.HEADERS)

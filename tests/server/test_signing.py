@@ -21,7 +21,7 @@ ENVELOPE = wire.Envelope(
 
 def headers(**changed: str) -> dict[str, str]:
     """Those of a signed request."""
-    return {
+    sent = {
         wire.HEADER_NODE: "7",
         wire.HEADER_EPOCH: "2",
         wire.HEADER_BOOT: "3",
@@ -29,6 +29,7 @@ def headers(**changed: str) -> dict[str, str]:
         wire.HEADER_SIGNATURE: KEY.sign(ENVELOPE),
         **changed,
     }
+    return {name.lower(): value for name, value in sent.items()}
 
 
 def holds(found: dict[str, str], **changed: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from scheduler import lease
 from scheduler.clock import Now
 from scheduler.desk import Refused
 from scheduler.store.errors import BusyError, StaleWriteError
@@ -28,8 +29,6 @@ class Market:
 
     batches: list[int] = field(default_factory=list)
     undone: list[int] = field(default_factory=list)
-    tokens_of_node: dict[int, set[int]] = field(default_factory=dict)
-    nodes: tuple[int, ...] = ()
     busy: bool = False
     news: bool = True
     changed: list[int] = field(default_factory=list)
@@ -49,10 +48,10 @@ class Market:
         self.changed.append(node)
         if node < 0:
             raise Refused("forbidden", f"node {node} is retired")
-        return SyncAnswer(wishes=(), lease_ms=node, next_sync_ms=0)
+        return SyncAnswer(wishes=(), lease_ms=node, next_sync_ms=lease.RENEW_MS)
 
     def answer(self, node: int, epoch: int, now: Now) -> SyncAnswer:
-        return SyncAnswer(wishes=(), lease_ms=-node, next_sync_ms=0)
+        return SyncAnswer(wishes=(), lease_ms=-node, next_sync_ms=lease.RENEW_MS)
 
     def has_news(self, node: int, answer: SyncAnswer) -> bool:
         return self.news
@@ -173,7 +172,7 @@ def test_who_comes_with_a_fleet_does_not_hold_up_the_others(monkeypatch: pytest.
     async def ask() -> None:
         loop, under_way = asyncio.get_running_loop(), Syncs(Market().do)
         for number in range(3):
-            under_way.in_turn(partial(seen.append, number))
+            under_way.in_turn(partial(seen.append, number), soon=True)
         loop.call_soon(seen.append, "another")
         for _ in range(8):
             await asyncio.sleep(0)
