@@ -7,6 +7,9 @@ given up.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import lru_cache
+
 from scheduler import lease
 from scheduler.clock import Now
 from scheduler.desk import MINUTE_MS, Desk, Missing, Presence
@@ -49,25 +52,32 @@ def sync(desk: Desk, node: MarketNode, request: SyncRequest, now: Now) -> SyncAn
     for attempt in desk.live_attempts(node.id):
         if attempt.token not in presence.held:
             _look_for(desk, attempt, presence, now)
-    return answer(desk, node.id, now)
+    return _answered(desk, node.id, presence, now)
 
 
 def answer(desk: Desk, node: int, now: Now) -> SyncAnswer:
     """What the server wants of a node now; renews nothing."""
-    presence = desk.presence(node)
+    return _answered(desk, node, desk.presence(node), now)
+
+
+def _answered(desk: Desk, node: int, presence: Presence, now: Now) -> SyncAnswer:
     live = desk.live_attempts(node)
     wishes = [_wish(desk, attempt, presence, now) for attempt in live]
     named = {attempt.token for attempt in live}
     wishes += [Wish(token=token, desired="forget") for token in sorted(presence.held) if token not in named]
+    next_ms = desk.poll_ms(node)
+    if wishes:
+        return SyncAnswer(wishes=tuple(wishes), lease_ms=lease.AGENT_LEASE_MS, next_sync_ms=next_ms)
     row = desk.node(node)
-    qualify = not wishes and _should_measure(desk, row, presence, now)
-    return SyncAnswer(
-        wishes=tuple(wishes),
-        lease_ms=lease.AGENT_LEASE_MS,
-        next_sync_ms=desk.poll_ms(node),
-        qualify=qualify,
-        prove=not wishes and not qualify and due.should_ask(desk, row, presence, now),
-    )
+    qualify = _should_measure(desk, row, presence, now)
+    prove = not qualify and due.should_ask(desk, row, presence, now)
+    return replace(_of_idle(next_ms), qualify=qualify, prove=prove) if qualify or prove else _of_idle(next_ms)
+
+
+@lru_cache(maxsize=64)
+def _of_idle(next_ms: int) -> SyncAnswer:
+    """What nearly all nodes of a large market are answered, again and again."""
+    return SyncAnswer(wishes=(), lease_ms=lease.AGENT_LEASE_MS, next_sync_ms=next_ms)
 
 
 def has_news(desk: Desk, node: int, said: SyncAnswer) -> bool:
