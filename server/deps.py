@@ -110,15 +110,15 @@ def verify(request: Request, runtime: Runtime, *, body_sha256: str, body: bytes 
 
 def verified(scope: Scope, claim: signing.Claimed, runtime: Runtime, *, body_sha256: str, body: bytes = b"") -> Signed:
     """The same, of a request whose headers were read."""
+    if claim.server_boot != runtime.server_boot:  # not verified: anybody may know it, and a whole fleet asks at once
+        text = "the server has started anew; sign again with its boot number"
+        raise ProblemError("server-restarted", text, more={"server_boot": runtime.server_boot})
     node = runtime.book.nodes.get(claim.node)
     if node is None or not signing.holds(
         node.public_key, claim, method=scope["method"], target=target_of(scope), body_sha256=body_sha256
     ):
         raise ProblemError("bad-signature", "the signature is not the node's over this request")
     scope["state"]["node"] = node.id
-    if claim.server_boot != runtime.server_boot:
-        text = "the server has started anew; sign again with its boot number"
-        raise ProblemError("server-restarted", text, more={"server_boot": runtime.server_boot})
     if claim.epoch != node.epoch:
         raise ProblemError("stale-epoch", "the node has registered anew; register again", more={"epoch": node.epoch})
     if not runtime.replays.admit(node.id, claim.epoch, claim.seq):

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from scheduler import lease, wire
-from server import logs
+from server import logs, signing
 from server.settings import Limits
 from tests.server.served import WAIT_S, Agent, Json, Served, ready_agent
 
@@ -107,6 +107,24 @@ def test_a_request_for_an_earlier_run_of_the_server_is_refused(served: Served, a
 
     assert (refused.status_code, refused.json()["type"]) == (409, "/problems/server-restarted")
     assert refused.json()["server_boot"] == boot
+
+
+def test_an_earlier_run_is_told_before_a_signature_is_verified(
+    served: Served, agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fleet that comes back after a restart costs no verification each: the number is what anybody may ask for."""
+    verified: list[int] = []
+
+    def holds(_key: str, claim: signing.Claimed, **_: str) -> bool:
+        verified.append(claim.server_boot)
+        return True
+
+    monkeypatch.setattr(signing, "holds", holds)
+    boot = served.runtime.server_boot
+    found = [agent.post("/v1/agent/sync", agent.told(wait=False), server_boot=number) for number in (boot - 1, boot)]
+
+    assert [one.status_code for one in found] == [409, 200]
+    assert verified == [boot]
 
 
 def test_a_forged_signature_changes_nothing(served: Served, agent: Agent) -> None:
