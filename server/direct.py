@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import http
-import re
 from collections.abc import Callable, Coroutine
 from functools import lru_cache
 from typing import Any
@@ -32,7 +31,6 @@ from server.syncs import Sync
 
 _TARGET = SYNC.encode()
 _ID = REQUEST_ID.lower()
-_NOT_HELD_BACK = re.compile(rb'"wait"\s*:\s*false')
 _STATUS_LINES = {one.value: f"HTTP/1.1 {one.value} {one.phrase}\r\n".encode() for one in http.HTTPStatus}
 
 
@@ -169,7 +167,7 @@ class _Cycle:
         self._body += piece
         self.lacking_bytes -= len(piece)
         if not self.lacking_bytes:
-            self._protocol.runtime.syncs.in_turn(self._look, soon=_NOT_HELD_BACK.search(self._body) is not None)
+            self._protocol.runtime.syncs.in_turn(self._look)
 
     @property
     def message_event(self) -> _Cycle:

@@ -21,14 +21,14 @@ from scheduler.control import Control
 from scheduler.store.errors import StaleWriteError
 from scheduler.wire import SyncAnswer, SyncRequest
 
-#: a sync that may be held back anyway waits so long for others, to be looked at and told with them: a server that wakes
-#: for each finds nothing of itself in the processor's caches any more, which costs more than the sync
+#: a sync that may be held back anyway waits so long for others, to be told with them
 GATHER_S = 0.01
 #: told to the writer at once; it has other work, and a batch that fails is told again one by one
 AT_ONCE = 64
 #: those that came are looked at for so long before it is others' turn
 TURN_S = 0.005
-#: answers that are due within this are given together; little beside the seconds for which they were held back
+#: answers that are due within this are given together: little beside the seconds for which they were held back, and a
+#: server that wakes for each finds nothing of itself in the processor's caches, which takes longer than the answer
 GRAIN_S = 0.05
 
 #: what came of a sync: its answer, or why there is none
@@ -64,35 +64,6 @@ class Sync:
         self.poll_ms = self.answer.next_sync_ms
 
 
-class _Call:
-    """A call to come: a little later, so that there is more to do by then, or soon, if that is asked for meanwhile."""
-
-    __slots__ = ("_call", "_handle", "_soon")
-
-    def __init__(self, call: Callable[[], None]) -> None:
-        self._call = call
-        self._handle: asyncio.Handle | None = None
-        self._soon = False  #: in this turn of the loop
-
-    def make(self, *, soon: bool) -> None:
-        if self._handle is not None:
-            if self._soon or not soon:
-                return
-            self._handle.cancel()
-        loop = asyncio.get_running_loop()
-        self._soon = soon
-        self._handle = loop.call_soon(self._made) if soon else loop.call_later(GATHER_S, self._made)
-
-    def cancel(self) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
-
-    def _made(self) -> None:
-        self._handle = None
-        self._call()
-
-
 class Syncs:
     """All that are under way."""
 
@@ -101,38 +72,33 @@ class Syncs:
         self._do = do
         self._of_node: dict[int, list[Sync]] = {}
         self._gathered: list[Sync] = []
-        self._telling = _Call(self._hand_over)
+        self._gathering: asyncio.Handle | None = None
+        self._hurry = False  #: what is gathered is told in this turn of the loop
         self._due: list[tuple[float, int, Sync]] = []  #: heap by `until_s`; those that were answered before stay
         self._number = count()  #: so that the heap never compares two syncs
         self._timer: asyncio.TimerHandle | None = None
         self._timer_s = 0.0
         self._arrived: deque[Callable[[], None]] = deque()
-        self._looking = _Call(self._take_turn)
-        self._in_turn = False  #: those that came are being looked at, and will be told together
+        self._in_turn = False
         self._stopping = False
         self.held = 0  #: how many are held back now
 
-    def in_turn(self, look: Callable[[], None], *, soon: bool) -> None:
-        """Look at one that came, with whatever else comes within GATHER_S or at once if it is to be soon.
-
-        Each is looked at behind those before it, and a fleet that comes back at once makes nobody else wait.
-        """
+    def in_turn(self, look: Callable[[], None]) -> None:
+        """Look at one that came, behind those before it; a fleet that comes back at once makes nobody else wait."""
         self._arrived.append(look)
-        self._looking.make(soon=soon)
+        if not self._in_turn:
+            self._in_turn = True
+            asyncio.get_running_loop().call_soon(self._take_turn)
 
     def _take_turn(self) -> None:
         until_s = time.monotonic() + TURN_S
-        self._in_turn = True
-        try:
-            while self._arrived:
-                self._arrived.popleft()()
-                if time.monotonic() >= until_s:
-                    break
-        finally:
-            self._in_turn = False
-        if self._arrived:
-            self._looking.make(soon=True)
-        self._hand_over()
+        while self._arrived:
+            self._arrived.popleft()()
+            if time.monotonic() >= until_s:
+                break
+        self._in_turn = bool(self._arrived)
+        if self._in_turn:
+            asyncio.get_running_loop().call_soon(self._take_turn)
 
     def begin(self, node: int, epoch: int, request: SyncRequest, done: Done) -> Sync:
         """Take up a sync; `done` is called once, later, in this loop, unless it is left before."""
@@ -184,13 +150,17 @@ class Syncs:
     def _gather(self, one: Sync, *, hurry: bool) -> None:
         """Have it told with whatever else there is: in this turn of the loop, or soon."""
         self._gathered.append(one)
-        if not self._in_turn:
-            self._telling.make(soon=hurry)
+        if self._hurry or (self._gathering is not None and not hurry):
+            return
+        if self._gathering is not None:
+            self._gathering.cancel()
+        loop = asyncio.get_running_loop()
+        self._hurry = hurry
+        self._gathering = loop.call_soon(self._hand_over) if hurry else loop.call_later(GATHER_S, self._hand_over)
 
     def _hand_over(self) -> None:
-        self._telling.cancel()
         gathered = [one for one in self._gathered if one.done is not None]
-        self._gathered = []
+        self._gathered, self._gathering, self._hurry = [], None, False
         for first in range(0, len(gathered), AT_ONCE):
             self._tell(gathered[first : first + AT_ONCE])
 

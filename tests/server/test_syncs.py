@@ -172,7 +172,7 @@ def test_who_comes_with_a_fleet_does_not_hold_up_the_others(monkeypatch: pytest.
     async def ask() -> None:
         loop, under_way = asyncio.get_running_loop(), Syncs(Market().do)
         for number in range(3):
-            under_way.in_turn(partial(seen.append, number), soon=True)
+            under_way.in_turn(partial(seen.append, number))
         loop.call_soon(seen.append, "another")
         for _ in range(8):
             await asyncio.sleep(0)
