@@ -7,8 +7,10 @@ fields, so a copy may be filled slot by slot; `replace` goes through the constru
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 from collections.abc import Callable, Mapping
-from operator import attrgetter
+from itertools import repeat
+from operator import attrgetter, call
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -31,19 +33,18 @@ def evolve(row: T, values: Mapping[str, Any]) -> T:
 
 def _copier(kind: type[Any]) -> Copier:
     names = [field.name for field in dataclasses.fields(kind)]
-    place = {name: number for number, name in enumerate(names)}
-    puts = [getattr(kind, name).__set__ for name in names]
+    put_by_name = {name: getattr(kind, name).__set__ for name in names}
+    puts = [*put_by_name.values()]
     read: Callable[[Any], tuple[Any, ...]] = attrgetter(*names)
     new = object.__new__
 
     def copied(row: Any, values: Mapping[str, Any]) -> Any:
-        fields = [*read(row)]
-        for name, value in values.items():
-            if name not in place:
-                raise TypeError(f"a {kind.__name__} has no field {name!r}")
-            fields[place[name]] = value
         copy = new(kind)
-        for put, value in zip(puts, fields, strict=True):
+        deque(map(call, puts, repeat(copy), read(row)), maxlen=0)  # all of it without a step of the interpreter
+        for name, value in values.items():
+            put = put_by_name.get(name)
+            if put is None:
+                raise TypeError(f"a {kind.__name__} has no field {name!r}")
             put(copy, value)
         return copy
 

@@ -50,10 +50,10 @@ class Shares:
         """
         row = after if after is not None else before
         if isinstance(row, Attempt):
-            was, is_ = (isinstance(one, Attempt) and is_live(one.state) for one in (before, after))
+            was, is_ = _holds(before), _holds(after)
             return None if was == is_ else self._attempt_changed(row, begins=is_)
         if isinstance(row, Job):
-            was, is_ = (isinstance(one, Job) and not is_ended(one.state) for one in (before, after))
+            was, is_ = _is_unended(before), _is_unended(after)
             if was != is_:
                 self._unended[row.owner] += is_ - was
         elif isinstance(row, MarketNode):
@@ -127,6 +127,14 @@ class Shares:
             owner = self._owner_of.pop(attempt.token)
             self._held[owner] = _sum(self._held[owner], NOTHING, amounts)
         return owner
+
+
+def _holds(row: Row | None) -> bool:
+    return isinstance(row, Attempt) and is_live(row.state)
+
+
+def _is_unended(row: Row | None) -> bool:
+    return isinstance(row, Job) and not is_ended(row.state)
 
 
 def _sum(amounts: Amounts, more: Amounts, less: Amounts) -> Amounts:

@@ -27,6 +27,9 @@ class Free(NamedTuple):
     leftover: int = 0  #: the number of what is left of its GPUs, see leftovers.py
 
 
+_Gpus = tuple[int, int, int, int]  #: the last four of Free
+
+
 class FreeRows:
     """Of every place of a table, kept by additions and subtractions; the table's thread alone changes it."""
 
@@ -35,6 +38,7 @@ class FreeRows:
         self._table = table
         self._rows: list[Free] = []
         self._gpu_milli: list[list[int]] = []  #: thousandths left of each GPU
+        self._known: dict[tuple[int, ...], _Gpus] = {}  #: by what is left of each GPU
         for name in Free._fields:
             table.add_column(name, np.int64)
 
@@ -79,15 +83,21 @@ class FreeRows:
         )
         self._put(slot, left)
 
-    def _gpus_left(self, slot: int) -> tuple[int, int, int, int]:
-        """How many GPUs are whole, thousandths of all, of the fullest, and the number of that state."""
-        milli = self._gpu_milli[slot]
+    def _gpus_left(self, slot: int) -> _Gpus:
+        """What `Free` says of the GPUs of a node."""
+        milli = tuple(self._gpu_milli[slot])
+        known = self._known.get(milli)
+        if known is not None:
+            return known
         if len(self.leftovers) > MOST_STATES + 2 * len(self._rows):  # most of them no node is in any more
-            self.leftovers = Leftovers()
+            self._known, self.leftovers = {}, Leftovers()
             for place, left in enumerate(self._gpu_milli):
                 self._put(place, self._rows[place]._replace(leftover=self.leftovers.code(left)))
+        if len(self._known) > MOST_STATES:  # the same in many orders
+            self._known.clear()
         whole = sum([one >= WHOLE_MILLI for one in milli])
-        return whole, sum(milli), max(milli, default=0), self.leftovers.code(milli)
+        found = self._known[milli] = whole, sum(milli), max(milli, default=0), self.leftovers.code(milli)
+        return found
 
     def _put(self, slot: int, left: Free) -> None:
         self._table.replace(slot, Free._fields, self._rows[slot], left)

@@ -137,10 +137,12 @@ class Packing:
     def _price(self, kinds: Iterable[int]) -> None:
         if len(self._scarce) != len(self._left):
             self._scarce = [False] * len(self._left)
-        was = list(self._scarce)
+        same = self._prices.size == len(self._scarce)
         for kind in kinds:
-            self._scarce[kind] = self._left[kind] < self._insisted[kind]
-        if was != self._scarce or self._prices.size != len(was):
+            scarce = self._left[kind] < self._insisted[kind]
+            if scarce is not self._scarce[kind]:
+                self._scarce[kind], same = scarce, False
+        if not same:
             self._prices = np.array(self._scarce, dtype=np.int64) * (SCARCITY_POINTS * MICRO)
             self.version += 1
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlite_utils import Database
@@ -13,7 +14,7 @@ from sqlite_utils import Database
 from scheduler.book import Change, Counters, Row
 from scheduler.lifecycle import AttemptState, JobState, Standing
 from scheduler.proofs.rows import ChallengeState, Proof
-from scheduler.records import Figure, MarketNode, SealedSecret
+from scheduler.records import Figure, Job, MarketNode, SealedSecret
 from scheduler.store.errors import StaleWriteError
 from scheduler.store.reader import Reader
 from scheduler.store.store import Store, open_store
@@ -108,6 +109,29 @@ def test_a_changed_node_is_loaded_as_it_became(store: Store) -> None:
     store.write([Change(NODE, after)], COUNTERS)
 
     assert store.load().rows == (ACCOUNT, after)
+
+
+#: of a job, by field: what it may become while it lives
+MOVED: dict[str, Any] = {
+    "state": JobState.BACKOFF, "token": 9, "attempts": 8, "retries_used": 7, "replacements": 6, "next_at_ms": 5,
+    "reason": "no node fits", "ended_ms": 4, "exit_code": 3, "checkpoint_sha256": "cd" * 32, "checkpoint_ms": 2,
+    "crash_exit": 1, "crash_nodes": (5, 6), "lost_nodes": (7,), "cancelled": not JOB.cancelled,
+}  # fmt: skip
+STAYING = {"id", "owner", "idempotency_key", "spec", "created_ms"}
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Job) if field.name not in STAYING])
+def test_whatever_changes_of_a_job_is_written(store: Store, name: str) -> None:
+    """Each field by itself, and beside one that changes with every placement."""
+    add(store, ACCOUNT, NODE, JOB)
+    alone = replace(JOB, **{name: MOVED[name]})
+    placed = replace(alone, token=(alone.token or 0) + 1, attempts=alone.attempts + 1)
+    assert alone != JOB
+
+    store.write([Change(JOB, alone)], COUNTERS)
+    assert store.load().rows == (ACCOUNT, NODE, alone)
+    store.write([Change(alone, placed)], COUNTERS)
+    assert store.load().rows == (ACCOUNT, NODE, placed)
 
 
 def test_an_ended_job_is_no_longer_loaded_and_can_still_be_read(store: Store) -> None:
