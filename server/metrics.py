@@ -55,6 +55,10 @@ class Metrics:
         self.refused = Counter("gridmark_refused", "Requests answered with a problem", ["problem"], registry=registry)
         self.follows = Gauge("gridmark_follows", "Log streams open now", registry=registry)
         self.waiting_syncs = Gauge("gridmark_waiting_syncs", "Syncs held back now", registry=registry)
+        self.finder_up = Gauge("gridmark_finder_up", "Whether offers are found in a process apart", registry=registry)
+        self.finder_ended = Counter(
+            "gridmark_finder_ended", "Times that process ended and had to be started anew", registry=registry
+        )
         self._jobs = Gauge("gridmark_jobs", "Jobs that have not ended", ["state"], registry=registry)
         self._queue = Gauge("gridmark_queue_length", "Jobs waiting to be placed", registry=registry)
         self._attempts = Gauge("gridmark_attempts", "Attempts that hold resources", ["state"], registry=registry)

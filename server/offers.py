@@ -6,16 +6,15 @@ import json
 import math
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from scheduler.lifecycle import shown
 from scheduler.market.fields import FUNCTIONS, Fields
-from scheduler.market.offers import CursorError, Found, OfferPage, QueryError, search
+from scheduler.market.offers import CursorError, Found, Market, OfferPage, QueryError, search
 from scheduler.market.query import Explanation, parse
 from scheduler.proofs.claims import LOCALITY, PREFIX, is_proved
 from scheduler.records import Figure, MarketNode
-from server.problems import Fault, ProblemError
-from server.runtime import Runtime
+from server.problem import Fault, ProblemError
 
 #: rows whose text is kept, some 2 kB each: those that people find are found again and again
 WRITTEN = 2048
@@ -25,7 +24,17 @@ MOVING = ("free", "cpus_free", "memory_free_bytes", "disk_free_bytes", "is_fresh
 _encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
 
-def find(runtime: Runtime, *, text: str, sort: str, limit: int, cursor: str | None, explain: bool) -> bytes:
+class Asked(NamedTuple):
+    """What a request for offers says."""
+
+    text: str
+    sort: str
+    limit: int
+    cursor: str | None
+    explain: bool
+
+
+def find(market: Market, asked: Asked, now_ms: int) -> bytes:
     """A page of offers as JSON, as `OfferPageView` says.
 
     Raises:
@@ -33,16 +42,16 @@ def find(runtime: Runtime, *, text: str, sort: str, limit: int, cursor: str | No
     """
     try:
         page = search(
-            runtime.index,
-            text=text,
-            sort=sort,
-            limit=limit,
-            cursor=cursor,
-            now_ms=runtime.now().unix_ms,
-            explain=explain,
+            market,
+            text=asked.text,
+            sort=asked.sort,
+            limit=asked.limit,
+            cursor=asked.cursor,
+            now_ms=now_ms,
+            explain=asked.explain,
         )
     except QueryError as error:
-        raise bad_query(error, runtime.index.fields, text) from None
+        raise bad_query(error, market.fields, asked.text) from None
     except CursorError as error:
         raise ProblemError("invalid", str(error), [Fault("query.cursor", str(error))]) from None
     return of_page(page)

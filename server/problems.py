@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -12,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from scheduler.control import Refused
+from server.problem import Fault, ProblemError
 
 MEDIA_TYPE = "application/problem+json"
 REQUEST_ID = "X-Request-Id"
@@ -62,28 +62,6 @@ _OF_REFUSAL = {
 }
 ERRORS_MAX = 20
 PLACE_CHARS = 120
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One thing wrong with what was sent."""
-
-    at: str  #: "body.resources.gpus", "query.limit"
-    text: str
-
-
-@dataclass(slots=True)
-class ProblemError(Exception):
-    """A request that is answered with a problem document."""
-
-    slug: str
-    text: str
-    faults: Sequence[Fault] = ()
-    more: Mapping[str, int | str | None] = field(default_factory=dict)  #: members of its own: server_boot, offset …
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        return f"{self.slug}: {self.text}"
 
 
 def document(problem: ProblemError, request_id: str) -> dict[str, object]:
@@ -185,3 +163,17 @@ def _noted(request: Request, problem: ProblemError) -> Response:
     """The response, and its kind for the log."""
     request.scope.setdefault("state", {})["problem"] = problem.slug
     return respond(problem, request_id(request))
+
+
+__all__ = [
+    "Fault",
+    "ProblemError",
+    "document",
+    "faults_of",
+    "install",
+    "of_refusal",
+    "printable",
+    "request_id",
+    "respond",
+    "unforeseen",
+]

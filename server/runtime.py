@@ -27,13 +27,15 @@ from scheduler.store.files import Files
 from scheduler.store.reader import Reader
 from scheduler.store.store import Store, open_store
 from scheduler.store.writer import Writer
-from server import auth
+from server import auth, offers
 from server.alarms import Alarms, worded
+from server.finder import Finder
 from server.housekeeping import Housekeeper
 from server.limits import Buckets, Slots
 from server.metrics import Metrics
 from server.notify import Bells
 from server.observe import Watch
+from server.offers import Asked
 from server.problems import ProblemError
 from server.proving import Proofs
 from server.quota import Quotas
@@ -103,6 +105,13 @@ class Runtime:
         self.syncs = Syncs(self.writer.do)
         self.jobs = Bells()  #: rung when a job changed or its output grew
         self.alarms = Alarms()
+        self.finder = Finder(
+            self.index,
+            store.path,
+            self.metrics,
+            least_nodes=settings.finder_nodes,
+            settle=lambda: self.do(lambda _control, _now: None),
+        )
         self.housekeeper = Housekeeper(self)
         self.metrics.waiting_syncs.set_function(lambda: self.syncs.held)
         self._control = market.control  #: the writer's thread's alone
@@ -147,8 +156,9 @@ class Runtime:
         return tokens
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Ring the bells in `loop` from now on."""
+        """Ring the bells in `loop`, the running one, from now on, and have offers found beside it."""
         self._loop = loop
+        self.finder.start()
 
     def stop_waiting(self) -> None:
         """The server stops: answer whoever is held back. To be called in the event loop."""
@@ -159,6 +169,7 @@ class Runtime:
     def detach(self) -> None:
         """The loop ends; nobody is there to hear a bell."""
         self._loop = None
+        self.finder.stop()
 
     def tidy(self) -> int:
         """Remove files that nothing refers to any more and logs that are too old; how many went. Waits for the disk.
@@ -183,6 +194,7 @@ class Runtime:
 
     def close(self) -> None:
         """Commit what is waiting, then let go of everything."""
+        self.finder.close()
         self.proofs.close()
         self.writer.close()
         self._pool.shutdown(wait=True)
@@ -206,6 +218,16 @@ class Runtime:
         except StoreError as error:
             raise unwritten(error) from error
 
+    async def offers(self, asked: Asked) -> bytes:
+        """A page of offers.
+
+        Raises:
+            ProblemError: the query, the order or the cursor cannot be understood.
+        """
+        now_ms = self.now().unix_ms
+        page = await self.finder.find(asked, now_ms)
+        return await self.read(offers.find, self.index, asked, now_ms) if page is None else page
+
     async def read(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call something that waits for a disk, in a thread."""
         loop = asyncio.get_running_loop()
@@ -223,6 +245,7 @@ class Runtime:
             loop.call_soon_threadsafe(self._ring, touched)
 
     def _ring(self, touched: Touched) -> None:
+        self.finder.changed()
         self.syncs.ring(touched.nodes)
         self.jobs.ring(touched.jobs)
 

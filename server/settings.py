@@ -10,6 +10,8 @@ from scheduler.desk import ProvingSettings
 
 PORT = 8700
 MIB, GIB = 1 << 20, 1 << 30
+#: fewer are searched in less time than it takes to ask another process, and are not worth its memory
+FINDER_NODES = 1_000
 
 
 class SettingsError(ValueError):
@@ -64,6 +66,7 @@ class Settings:
     retention: Retention = field(default_factory=Retention)
     proving: ProvingSettings = field(default_factory=lambda: ProvingSettings(on=True))
     judges: int = 2  #: transcripts that are judged at the same time, each in a process of one thread
+    finder_nodes: int = FINDER_NODES  #: of a market whose offers are found in a process apart
     drain_s: float = 10.0  #: how long open requests may take to end when the server stops
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from qualify.proof.verdict import UNITS as PROVED_UNITS
 from scheduler.market.listing import installed_reference, known_benches
@@ -103,6 +103,14 @@ FIXED: Mapping[str, Field] = {
         at_ms=REPORTED_MS,
     ),
 }
+
+
+class Names(NamedTuple):
+    """What nodes brought that a query may name, beside what every market has."""
+
+    units: Mapping[str, str]  #: of figures
+    capabilities: tuple[str, ...]
+    executors: tuple[str, ...]
 
 
 class Fields:

@@ -8,19 +8,21 @@ milliseconds later: good enough for an offer, which is no promise.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
 from scheduler.capacity import Room
 from scheduler.lifecycle import is_live
-from scheduler.market.fields import AT_MS, HIGH, LOW, Fields
+from scheduler.market.columns import Numbers
+from scheduler.market.fields import AT_MS, HIGH, LOW, Fields, Names
 from scheduler.placement.demand import Demand
 from scheduler.placement.free import Free, FreeRows
 from scheduler.placement.leftovers import Leftovers
 from scheduler.placement.table import Live, Snapshot, Table
 from scheduler.placement.terms import FLOATS, INTEGERS, TEXTS, TRUTHS
-from scheduler.placement.trail import Trail
+from scheduler.placement.trail import Heard, Trail
 from scheduler.records import Attempt, Figure, Job, MarketNode
 
 #: figures there may be a column for; benchmarks name some dozens, and a pair of GPUs one each
@@ -41,6 +43,7 @@ class Index:
         self.demand = Demand()
         self.trail = Trail()  #: slots of which more or less is free
         self.terms_trail = Trail()  #: slots of which anything has changed but what is free
+        self.heard: Heard | None = None  #: told which nodes change while somebody follows from another thread
         self._free = FreeRows(self._table)
         for name in (*INTEGERS, "changed"):
             self._table.add_column(name, np.int64)
@@ -50,6 +53,10 @@ class Index:
             self._table.add_column(name, np.bool_, False)
         for name in TEXTS:
             self._table.add_text_column(name)
+
+    def __len__(self) -> int:
+        """How many nodes it holds."""
+        return len(self._slots)
 
     @property
     def version(self) -> int:
@@ -62,12 +69,27 @@ class Index:
         fields = self._fields
         if fields is None:
             with self._table.lock:
+                names = self.names
                 fields = self._fields = Fields(
-                    figures=dict(self._units),
-                    capabilities=self._after("capability."),
-                    executors=self._after("executor."),
+                    figures=names.units, capabilities=names.capabilities, executors=names.executors
                 )
         return fields
+
+    @property
+    def names(self) -> Names:
+        """What there are columns for, from any thread."""
+        with self._table.lock:
+            return Names(dict(self._units), self._after("capability."), self._after("executor."))
+
+    def know(self, names: Names) -> None:
+        """Have columns for what another index has them for, so that the same queries are understood."""
+        with self._table.lock:
+            for key, unit in names.units.items():
+                self._admit(key, unit)
+            for profile in names.capabilities:
+                self._ensure(f"capability.{profile}", np.float64, np.nan)
+            for executor in names.executors:
+                self._ensure(f"executor.{executor}", np.bool_, False)
 
     @property
     def leftovers(self) -> Leftovers:
@@ -147,6 +169,8 @@ class Index:
             case MarketNode(id=node):
                 with self._table.lock:
                     self._node_changed(node, before, after)
+                if (heard := self.heard) is not None:
+                    heard.row(node)
             case Attempt():
                 with self._table.lock:
                     self._attempt_changed(before, after)
@@ -156,6 +180,23 @@ class Index:
                 self.demand.forget(spec, created_ms)
             case _:
                 pass
+
+    def changing(self) -> AbstractContextManager[object]:
+        """Inside, no other thread takes a snapshot: it sees all changes that are made there, or none."""
+        return self._table.lock
+
+    def put_free(self, nodes: Sequence[int], free: Mapping[str, Numbers]) -> None:
+        """What is left of some nodes, by column; for an index that is told so, and hears of no attempt.
+
+        Nodes that it does not hold are passed over.
+        """
+        which = [number for number, node in enumerate(nodes) if node in self._slots]
+        if not which:
+            return
+        slots = [self._slots[nodes[number]] for number in which]
+        with self._table.lock:
+            for name, numbers in free.items():
+                self._table.fill(name, numbers.take(which), slots)
 
     def _node_changed(self, node: int, before: Any, after: Any) -> None:
         slot = self._slots.get(node)
@@ -262,8 +303,8 @@ class Index:
                 self._ensure(f"{key}{suffix}", np.float64, np.nan)
         return self._units[key] == unit
 
-    def _after(self, prefix: str) -> list[str]:
-        return [name.removeprefix(prefix) for name in self._table.names if name.startswith(prefix)]
+    def _after(self, prefix: str) -> tuple[str, ...]:
+        return tuple([name.removeprefix(prefix) for name in self._table.names if name.startswith(prefix)])
 
     def _ensure(self, column: str, kind: type, empty: float | bool) -> None:
         if column not in self._table:
@@ -286,6 +327,8 @@ class Index:
                 self._free.occupy(slot, attempt.resources, attempt.gpus, sign)
                 if self._stamp(slot, version):
                     self.trail.add(slot)
+                    if (heard := self.heard) is not None:
+                        heard.free(attempt.node)
 
     def _count_free(self, slot: int, node: MarketNode) -> None:
         """Everything of a node's capacity, less what its live attempts hold."""

@@ -127,7 +127,7 @@ class Table:
         array[place] = value
         self._changed(name)
 
-    def fill(self, name: str, values: Sequence[float | bool], places: Sequence[int] | None = None) -> None:
+    def fill(self, name: str, values: Sequence[float | bool] | Numbers, places: Sequence[int] | None = None) -> None:
         """Write many numbers or truths of a column at once: at these places, or at the first ones."""
         self._arrays[name][slice(len(values)) if places is None else places] = values
         self._changed(name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 #: changes that are kept; who comes later than that has to look at every place
 MOST_KEPT = 1 << 16
 
@@ -30,3 +32,31 @@ class Trail:
             return None
         places = self._places[end - self._forgotten :]
         return places if len(places) < 2 else sorted(set(places))
+
+
+class Heard:
+    """Numbers of nodes that changed, for one reader in another thread: appending and taking need no lock."""
+
+    def __init__(self) -> None:
+        self._rows: deque[int] = deque()
+        self._free: deque[int] = deque()
+
+    def row(self, node: int) -> None:
+        """Its row was added, replaced, or its addition undone."""
+        self._rows.append(node)
+
+    def free(self, node: int) -> None:
+        """More or less of it is free."""
+        self._free.append(node)
+
+    def __len__(self) -> int:
+        """How many changes were not taken yet."""
+        return len(self._rows) + len(self._free)
+
+    def take(self) -> tuple[set[int], set[int]]:
+        """The nodes whose rows changed, and those of which more or less is free, since the last call."""
+        return _drained(self._rows), _drained(self._free)
+
+
+def _drained(changes: deque[int]) -> set[int]:
+    return {changes.popleft() for _ in range(len(changes))}

@@ -32,8 +32,8 @@ async def found(
     `sort`: a field, or a number such as `price / count`; behind a minus the highest first.
     """
     del account
-    page = await runtime.read(offers.find, runtime, text=q, sort=sort, limit=limit, cursor=cursor, explain=explain)
-    return views.packed(page)
+    asked = offers.Asked(text=q, sort=sort, limit=limit, cursor=cursor, explain=explain)
+    return views.packed(await runtime.offers(asked))
 
 
 @router.get("/offers/fields", response_model=FieldsView, responses=refusals())

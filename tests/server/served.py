@@ -28,7 +28,7 @@ from scheduler.node.identity import Key
 from scheduler.records import Role
 from server.app import create_app
 from server.runtime import Runtime, Sources
-from server.settings import Limits, Settings
+from server.settings import FINDER_NODES, Limits, Settings
 from tests import builders
 from tests.scheduler.clocks import FakeClock
 
@@ -45,6 +45,7 @@ class Served:
         limits: Limits | None = None,
         proving: ProvingSettings | None = None,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
+        finder_nodes: int = FINDER_NODES,
     ) -> None:
         self.clock = FakeClock()
         self.seconds = [0.0]  #: of the buckets' clock
@@ -56,7 +57,12 @@ class Served:
             random=lambda: 0.5,
             random_bytes=lambda n: hashlib.shake_256(str(next(self._random)).encode()).digest(n),
         )
-        self.settings = Settings(data=data, limits=limits or Limits(), proving=proving or ProvingSettings(on=False))
+        self.settings = Settings(
+            data=data,
+            limits=limits or Limits(),
+            proving=proving or ProvingSettings(on=False),
+            finder_nodes=finder_nodes,
+        )
         self.runtime = Runtime.open(self.settings, sources)
         self.tokens: Mapping[Role, str] = self.runtime.bootstrap()
         self.app = create_app(self.settings, self.runtime)
