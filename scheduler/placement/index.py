@@ -97,6 +97,11 @@ class Index:
         return self._free.leftovers
 
     @property
+    def places(self) -> int:
+        """In every column, those that were given up included."""
+        return self._table.size
+
+    @property
     def live(self) -> Live:
         """All columns as they stand, for the book's thread, until the next change."""
         return self._table.live()

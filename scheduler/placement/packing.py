@@ -70,7 +70,7 @@ class Packing:
             self._demand.refresh()
             or self._fields is not index.fields
             or self._leftovers is not index.leftovers
-            or self._pattern_of.size != index.live.size
+            or self._pattern_of.size != index.places
         ):
             self._sort_by_kind(now_ms)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import replace
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -147,7 +148,7 @@ class IndexPlacer:
         shape = _shape(spec)
         found = self._rankings.pop(shape, None)
         if found is None:
-            most = max(LEAST_RANKINGS, RANKINGS_BYTES // (BYTES_PER_NODE * max(self._index.live.size, 1)))
+            most = max(LEAST_RANKINGS, RANKINGS_BYTES // (BYTES_PER_NODE * max(self._index.places, 1)))
             while len(self._rankings) >= most:
                 del self._rankings[next(iter(self._rankings))]
             found = Ranking(spec, policy, self._index, self._packing, self._price_uh)
@@ -188,7 +189,8 @@ def choose_gpus(free_milli: tuple[int, ...], resources: Resources, part_of_milli
     """
     if resources.gpu_milli:
         return tuple(gpu for gpu, free in enumerate(free_milli) if free == part_of_milli)[:1]
-    return tuple(gpu for gpu, free in enumerate(free_milli) if free >= WHOLE_MILLI)[: resources.gpus]
+    whole = (gpu for gpu, free in enumerate(free_milli) if free >= WHOLE_MILLI)
+    return tuple(islice(whole, resources.gpus))
 
 
 def _shape(spec: JobSpec) -> Hashable:

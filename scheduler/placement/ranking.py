@@ -78,7 +78,7 @@ class Ranking:
             changed_terms = None
         else:
             changed_terms = index.terms_trail.since(self._terms_seen)
-        if changed_terms is None or len(changed_terms) > FEW_TERMS or self._size != index.live.size:
+        if changed_terms is None or len(changed_terms) > FEW_TERMS or self._size != index.places:
             self._judge_all(now_ms)
         else:
             if changed_terms:
@@ -96,7 +96,7 @@ class Ranking:
         if changed is not None and len(changed) <= FEW:
             for slot in changed:
                 self._place_one(slot)
-        elif changed is None or len(changed) > MANY * self._index.live.size:
+        elif changed is None or len(changed) > MANY * self._index.places:
             self._place_all()
         else:
             self._place_some(np.array(changed))

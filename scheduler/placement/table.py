@@ -82,6 +82,7 @@ class Table:
         self._versions: dict[str, int] = {}  #: of each column: `version` when it was last changed
         self._copies: dict[str, tuple[int, int, _Array]] = {}  #: version, size, copy
         self._places = FIRST_PLACES
+        self._live = Live(self)
 
     def add_column(self, name: str, kind: type, empty: float | bool = 0) -> None:
         """A column of `kind` (np.float64, np.int64, np.bool_) that holds `empty` until written."""
@@ -139,10 +140,13 @@ class Table:
 
     def replace(self, place: int, names: Sequence[str], old: Sequence[int], new: Sequence[int]) -> None:
         """Write whole numbers where they are others than the old ones, which have to be what stands there."""
+        arrays, versions, version = self._arrays, self._versions, self.version
         for name, before, after in zip(names, old, new, strict=True):
             if before != after:
-                self._arrays[name][place] = after
-                self._changed(name)
+                arrays[name][place] = after
+                version += 1
+                versions[name] = version
+        self.version = version
 
     def set_text(self, name: str, place: int, text: str) -> None:
         """Write one text."""
@@ -170,7 +174,7 @@ class Table:
 
     def live(self) -> Live:
         """Every column without a copy, for the thread that writes, until it writes again."""
-        return Live(self)
+        return self._live
 
     def words(self, name: str) -> _Words:
         """The texts of a column, by code."""
