@@ -13,7 +13,10 @@ from scheduler.records import Resources
 from tests.server.web.market import Market, fill, gpu_node, served
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
-from selenium.common.exceptions import StaleElementReferenceException  # noqa: E402 - only where selenium is there
+from selenium.common.exceptions import (  # noqa: E402 - only where selenium is there
+    StaleElementReferenceException,
+    WebDriverException,
+)
 from selenium.webdriver.chrome.service import Service  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
@@ -30,6 +33,8 @@ ARGUMENTS = (
     "--disable-dev-shm-usage",
 )  # fmt: skip
 PATIENCE_S = 15.0
+#: how the driver says that the page changed while an element of it was read, beside its own error for that
+GONE = "does not belong to the document"
 PHONE = 390
 #: text on the screen that is narrower than what it holds, except where it may scroll
 TOO_WIDE = """
@@ -59,8 +64,15 @@ class Browser:
         return found
 
     def wait(self, condition: Callable[[], T]) -> T:
-        waiting = WebDriverWait(self.driver, PATIENCE_S, 0.02, [StaleElementReferenceException])
-        found: T = waiting.until(lambda _: condition())
+        def met(_: Any) -> T:
+            try:
+                return condition()
+            except WebDriverException as error:
+                if GONE in str(error.msg):
+                    raise StaleElementReferenceException(error.msg) from error
+                raise
+
+        found: T = WebDriverWait(self.driver, PATIENCE_S, 0.02, [StaleElementReferenceException]).until(met)
         return found
 
     def resize(self, width: int) -> None:
