@@ -40,12 +40,15 @@ def test_strangers_get_no_answer_and_do_no_harm(rubbish: bytes) -> None:
     """The connection is closed, and the next one is served."""
     with serving() as port:
         with socket.create_connection((HOST, port), timeout=5) as link:
-            link.sendall(rubbish)
-            link.shutdown(socket.SHUT_WR)
+            answer = b""
             try:
+                link.sendall(rubbish)
+                link.shutdown(socket.SHUT_WR)
                 answer = link.recv(1)
-            except ConnectionResetError:  # it closed with our bytes unread
-                answer = b""
+            except TimeoutError:
+                pytest.fail("the connection stays open")
+            except OSError:  # it may close with our bytes unread, before or after our last word
+                pass
 
         assert answer == b""
         assert tcp.identify(HOST, port).kind == "gridmark"
