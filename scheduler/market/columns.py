@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,6 +36,10 @@ class Columns(Protocol):
         """Places in every column."""
         ...
 
+    def state(self, columns: Iterable[str]) -> tuple[object, ...] | None:
+        """Equal for as long as none of these columns changes; None where that is not known."""
+        ...
+
     def numbers(self, column: str) -> Numbers:
         """A column of numbers; all NaN when nobody has such a figure."""
         ...
@@ -60,6 +64,9 @@ class Part:
     def size(self) -> int:
         """How many places."""
         return self.slots.size
+
+    def state(self, columns: Iterable[str]) -> None:
+        """Nobody asks the same places again."""
 
     def numbers(self, column: str) -> Numbers:
         """A column of numbers."""

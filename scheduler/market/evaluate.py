@@ -161,6 +161,12 @@ def columns_of(tree: Expression, fields: Fields) -> frozenset[str]:
     return frozenset(found)
 
 
+def is_aging(tree: Expression, fields: Fields) -> bool:
+    """Whether time alone may change the answer."""
+    ages = any(isinstance(node, Call) and node.function == "age" for node, _ in walk(tree))
+    return ages or any(fields[name].column == "fresh" for name in names(tree))
+
+
 def _all(parts: list[Verdicts]) -> Verdicts:
     yes, no = parts[0].yes, parts[0].no
     for part in parts[1:]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
@@ -83,24 +83,14 @@ class Offer:
     ages_s: Mapping[str, float] = field(default_factory=dict)
 
 
-class Moving(NamedTuple):
-    """What of an offer changes with time and with every job; the rest is as its node's row has it."""
-
-    free: int
-    cpus_free: float
-    memory_free_bytes: int
-    disk_free_bytes: int
-    is_fresh: bool
-    age_s: float | None
-    proof_age_s: float | None
-    ages_s: Mapping[str, float]
-
-
 class Found(NamedTuple):
-    """A node that was found."""
+    """A node that was found, and what was free of it then."""
 
     node: MarketNode
-    moving: Moving
+    gpus: int  #: of which nothing is in use
+    cpu_milli: int
+    memory_bytes: int
+    disk_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +107,7 @@ class OfferPage:
     @property
     def offers(self) -> tuple[Offer, ...]:
         """In the order asked for."""
-        return tuple([offer_of(one) for one in self.found])
+        return tuple([offer_of(one, self.named, self.at_ms) for one in self.found])
 
 
 def search(
@@ -164,13 +154,15 @@ def search(
     matching = query.among(columns, base, now_ms) if query else np.flatnonzero(base)
     slots, after = page(Part(columns, matching), sorting, place, limit, now_ms)
     figures = tuple(sorted(name for name in named if fields[name].is_figure))
-    free = [_Free(*row) for row in zip(*(columns.numbers(name)[slots].tolist() for name in _FREE), strict=True)]
+    left = [columns.numbers(name)[slots].tolist() for name in _FREE]
     count = matching.size
     return OfferPage(
         found=tuple(
-            Found(node, _moving(node, left, figures, now_ms))
-            for node, left in zip(index.nodes_at(slots.tolist()), free, strict=True)
-            if node is not None and node.id == left.node  # its addition may have been undone meanwhile
+            [
+                Found(node, *free)
+                for node, number, *free in zip(index.nodes_at(slots.tolist()), *left, strict=True)
+                if node is not None and node.id == number  # its addition may have been undone meanwhile
+            ]
         ),
         count=count,
         cursor=after.written(mark) if after else None,
@@ -178,16 +170,6 @@ def search(
         named=figures,
         explanation=query.explain(columns, now_ms, base) if query and (explain or count < FEW) else None,
     )
-
-
-class _Free(NamedTuple):
-    """What is left of a node, as the columns have it."""
-
-    node: int
-    gpus: int
-    cpu_milli: int
-    memory_bytes: int
-    disk_bytes: int
 
 
 _FREE = ("id", "gpus_free", "cpu_milli_free", "memory_bytes_free", "disk_bytes_free")
@@ -218,47 +200,48 @@ def _mark(text: str, sort: str, default_filters: bool) -> str:
     return hashlib.sha256(whole).hexdigest()[:16]
 
 
-def _moving(node: MarketNode, left: _Free, figures: tuple[str, ...], now_ms: int) -> Moving:
-    age_s = None if node.reported_ms is None else (now_ms - node.reported_ms) / 1000
-    measured, proved = node.figures, node.proof.figures
-    named = sorted({*figures, *proved}) if proved else figures
-    return Moving(
-        free=left.gpus,
-        cpus_free=left.cpu_milli / 1000,
-        memory_free_bytes=left.memory_bytes,
-        disk_free_bytes=left.disk_bytes,
-        is_fresh=age_s is not None and age_s * 1000 <= STALE_AFTER_MS,
-        age_s=age_s,
-        proof_age_s=None if node.proof.proved_ms is None else (now_ms - node.proof.proved_ms) / 1000,
-        ages_s={key: (now_ms - measured[key].at_ms) / 1000 for key in named if key in measured},
-    )
-
-
-def offer_of(found: Found) -> Offer:
-    """What was found, in full."""
+def offer_of(found: Found, named: Collection[str], now_ms: int) -> Offer:
+    """What was found, in full, with the ages of the figures that the query names."""
     node = found.node
+    reported_ms, proved_ms = node.reported_ms, node.proof.proved_ms
     return Offer(
         node=node.id,
         name=node.name,
         device_kind=node.device_kind,
         model=node.model,
         count=len(node.capacity.gpu_milli),
+        free=found.gpus,
         vram_bytes=node.vram_bytes,
         cpus=node.capacity.cpu_milli / 1000,
+        cpus_free=found.cpu_milli / 1000,
         memory_bytes=node.capacity.memory_bytes,
+        memory_free_bytes=found.memory_bytes,
         disk_bytes=node.capacity.disk_bytes,
+        disk_free_bytes=found.disk_bytes,
         price_uh=node.price_uh,
         region=node.region,
         standing=shown(node.standing, online=node.online, draining=node.draining),
         why=node.why,
+        is_fresh=reported_ms is not None and now_ms - reported_ms <= STALE_AFTER_MS,
         shares_gpus=node.shares_gpus,
         executors=node.executors,
         health=node.health,
         capability=node.capability,
         figures=node.figures,
+        age_s=None if reported_ms is None else (now_ms - reported_ms) / 1000,
         is_proved=is_proved(node),
-        **found.moving._asdict(),
+        proof_age_s=None if proved_ms is None else (now_ms - proved_ms) / 1000,
+        ages_s={
+            key: (now_ms - node.figures[key].at_ms) / 1000
+            for key in dated(named, node.proof.figures)
+            if key in node.figures
+        },
     )
 
 
-__all__ = ["CursorError", "Found", "Offer", "OfferPage", "QueryError", "offer_of", "search"]
+def dated(named: Collection[str], proved: Collection[str]) -> Collection[str]:
+    """The figures whose ages are told, where they are measured: those that the query names, and what is proved."""
+    return sorted({*named, *proved}) if proved else named
+
+
+__all__ = ["CursorError", "Found", "Offer", "OfferPage", "QueryError", "dated", "offer_of", "search"]

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scheduler.market.check import check, check_condition
 from scheduler.market.columns import Columns, Mask, Part
 from scheduler.market.errors import QueryError
-from scheduler.market.evaluate import Evaluator, columns_of
+from scheduler.market.evaluate import Evaluator, columns_of, is_aging
 from scheduler.market.explain import Explanation, explain
 from scheduler.market.fields import Fields
 from scheduler.market.parse import read
@@ -29,6 +29,8 @@ from scheduler.market.syntax import And, Expression, Name, Negative, names, show
 
 #: queries that are kept as read; people and scripts ask the same ones again and again
 REMEMBERED = 1024
+#: queries of which it is kept where their conditions hold, a byte per condition and node
+KEPT = 64
 #: those that are left are asked apart from all others when they are fewer than one in so many
 FEWER = 4
 
@@ -51,14 +53,19 @@ class Query:
 
     def among(self, columns: Columns, base: Mask, now_ms: int) -> NDArray[np.intp]:
         """The places of `base` where it certainly holds; once few are left, only these are asked the rest."""
-        parts = self.tree.parts if isinstance(self.tree, And) else (self.tree,)
+        evaluator, rest = Evaluator(columns, self.fields, now_ms), list[Expression]()
+        for condition in _conditions(self):
+            if (known := condition.known(evaluator)) is None:
+                rest.append(condition.tree)
+            else:
+                base = base & known
         slots: NDArray[np.intp] | None = None
-        for part in parts:
-            base = base & Evaluator(columns, self.fields, now_ms).condition(part).yes
+        for part in rest:
             if np.count_nonzero(base) * FEWER < base.size:
                 left = np.flatnonzero(base)
                 slots = left if slots is None else slots[left]
                 columns, base = Part(columns, left), np.ones(left.size, dtype=np.bool_)
+            base = base & Evaluator(columns, self.fields, now_ms).condition(part).yes
         left = np.flatnonzero(base)
         return left if slots is None else slots[left]
 
@@ -69,6 +76,34 @@ class Query:
     def __str__(self) -> str:
         """The query as text."""
         return show(self.tree)
+
+
+class _Condition:
+    """One of those that all have to hold, and where it does, kept while nothing changes that it names."""
+
+    def __init__(self, tree: Expression, fields: Fields) -> None:
+        self.tree = tree
+        self._columns = None if is_aging(tree, fields) else tuple(columns_of(tree, fields))
+        self._known: tuple[object, Mask | None] = (None, None)  #: replaced as a whole: any thread may ask
+
+    def known(self, evaluator: Evaluator) -> Mask | None:
+        """Where it certainly holds; None when its columns are not as they were the last time: they may never be."""
+        if self._columns is None or (state := evaluator.columns.state(self._columns)) is None:
+            return None
+        before, mask = self._known
+        if before != state:
+            self._known = (state, None)
+            return None
+        if mask is None:
+            mask = evaluator.condition(self.tree).yes
+            self._known = (state, mask)
+        return mask
+
+
+@lru_cache(maxsize=KEPT)
+def _conditions(query: Query) -> tuple[_Condition, ...]:
+    parts = query.tree.parts if isinstance(query.tree, And) else (query.tree,)
+    return tuple(_Condition(part, query.fields) for part in parts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -49,6 +49,12 @@ class Snapshot:
     size: int
     arrays: Mapping[str, _Array]
     tables: Mapping[str, _Words]
+    origin: object  #: the table's, nobody else's
+    versions: Mapping[str, int]
+
+    def state(self, columns: Iterable[str]) -> tuple[object, ...]:
+        """Equal for as long as none of these columns changes."""
+        return (self.origin, self.size, *map(self.versions.get, columns))
 
     def numbers(self, column: str) -> Numbers:
         """A column of numbers; all NaN when nobody has such a figure."""
@@ -83,6 +89,7 @@ class Table:
         self._copies: dict[str, tuple[int, int, _Array]] = {}  #: version, size, copy
         self._places = FIRST_PLACES
         self._live = Live(self)
+        self._origin = object()
 
     def add_column(self, name: str, kind: type, empty: float | bool = 0) -> None:
         """A column of `kind` (np.float64, np.int64, np.bool_) that holds `empty` until written."""
@@ -170,7 +177,8 @@ class Table:
             known = [name for name in names if name in self._arrays]
             arrays = {name: self._copy(name) for name in known}
             tables = {name: self.words(name) for name in known if name in self._texts}
-            return Snapshot(self.size, arrays, tables)
+            versions = {name: self._versions[name] for name in known}
+            return Snapshot(self.size, arrays, tables, self._origin, versions)
 
     def live(self) -> Live:
         """Every column without a copy, for the thread that writes, until it writes again."""
@@ -212,6 +220,9 @@ class Live:
     def size(self) -> int:
         """Places in every column."""
         return self.table.size
+
+    def state(self, columns: Iterable[str]) -> None:
+        """Not for long."""
 
     def numbers(self, column: str) -> Numbers:
         """A column of numbers; all NaN when nobody has such a figure."""

@@ -6,13 +6,17 @@ import dataclasses
 import json
 from typing import Any
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from scheduler.lifecycle import Standing
-from scheduler.market.offers import Offer, search
+from scheduler.market.offers import Found, Offer, OfferPage, search
 from scheduler.placement.index import Index
 from scheduler.proofs.claims import PREFIX
 from scheduler.proofs.rows import Proof
 from scheduler.records import Attempt, Capacity, Figure, MarketNode, Resources
-from server import offers
+from server import offer_text, offers
 from server.schemas.offers import OfferPageView
 
 NOW_MS = 1_800_000_000_000
@@ -60,6 +64,39 @@ def test_every_member_of_every_offer_is_what_was_found() -> None:
     assert [one["node"] for one in before["items"]] == [2, 1, 3, 4]
     assert [one["free"] for one in before["items"]] == [0, 2, 2, 2]
     assert [one["free"] for one in after["items"]] == [0, 2, 1, 2]
+
+
+def test_a_row_that_is_another_is_written_anew() -> None:
+    """Under the same number, as one node comes after another in the same market or in two."""
+    for node in (PLAIN, dataclasses.replace(PLAIN), dataclasses.replace(BARE, id=1), dataclasses.replace(PROVED, id=1)):
+        index = Index()
+        index.changed(None, node)
+        written(index)
+        written(index)
+
+
+def test_no_more_rows_are_kept_than_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And those that are not are written all the same."""
+    monkeypatch.setattr(offer_text, "KEPT", 3)
+    kept = dict[int, object]()
+    monkeypatch.setattr(offer_text, "_texts", kept)
+    index = Index()
+    for number in range(1, 8):
+        index.changed(None, dataclasses.replace(PLAIN, id=number))
+    for _ in range(2):
+        written(index)
+
+    assert len(kept) == 3
+
+
+@given(st.integers(-(10**6), 10**13))
+def test_ages_are_written_as_python_does(age_ms: int) -> None:
+    """Of what was measured by a clock that goes fast too."""
+    page = OfferPage(found=(Found(BARE, 0, 0, 0, 0),), count=1, cursor=None, at_ms=age_ms)
+    reported = dataclasses.replace(page, found=(Found(dataclasses.replace(BARE, reported_ms=0), 0, 0, 0, 0),))
+
+    assert f'"age_s":{age_ms / 1000!r},' in offers.of_page(reported).decode()
+    assert '"age_s":null,' in offers.of_page(page).decode()
 
 
 def written(index: Index) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields as members
 from dataclasses import replace
 
 import numpy as np
@@ -11,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler.lifecycle import Standing
+from scheduler.market.columns import Numbers
 from scheduler.market.errors import QueryError
 from scheduler.market.fields import Fields
 from scheduler.market.parse import MAX_DEPTH
 from scheduler.market.query import parse, parse_sorting
 from scheduler.market.syntax import Expression, show, walk
+from scheduler.placement.table import Snapshot
 from scheduler.records import Capacity, MarketNode
 from tests.scheduler.market.row_by_row import ask
 from tests.scheduler.market.test_parse import LONGEST_MS
@@ -271,6 +274,60 @@ def test_asking_ever_fewer_finds_what_asking_all_does(
     asked = np.array([bool(base >> place & 1) for place in range(len(nodes))])
 
     assert query.among(columns, asked, NOW_MS).tolist() == np.flatnonzero(asked & query.mask(columns, NOW_MS)).tolist()
+
+
+@settings(max_examples=100, deadline=LONGEST_MS)
+@given(
+    st.lists(conditions, min_size=1, max_size=4),
+    st.lists(_nodes, min_size=2, max_size=2),
+    st.lists(st.tuples(_nodes, st.integers(0, 50 * HOUR_MS)), max_size=3),
+)
+def test_asking_again_finds_what_asking_first_does(
+    parts: list[Expression], nodes: list[MarketNode], changes: list[tuple[MarketNode, int]]
+) -> None:
+    """However often, whatever changes in between, and as time goes on."""
+    first, second = (replace(node, id=number) for number, node in enumerate(nodes, start=1))
+    index, fields = market(first, second), known_fields()
+    query = parse(" and ".join(f"({show(part)})" for part in parts), fields)
+    for node, later_ms in [(first, 0), *changes]:
+        changed = replace(node, id=1)
+        index.changed(first, changed)
+        first = changed
+        expected = [ask(query.tree, row, NOW_MS + later_ms) is True for row in (first, second)]
+        for _ in range(3):
+            columns = index.snapshot(query.columns)
+            among = query.among(columns, np.ones(2, dtype=np.bool_), NOW_MS + later_ms)
+            assert among.tolist() == np.flatnonzero(expected).tolist()
+
+
+def test_conditions_are_not_worked_out_again_while_their_columns_stay() -> None:
+    """From the third time on; a column that changes takes its own condition with it, and no other."""
+    index, fields = market(gpu_node(1), gpu_node(2)), known_fields()
+    query = parse("count >= 8 and price < 100 $/h and age(matmul.bf16) < 6h", fields)
+    measured, price = "matmul.bf16/at_ms", "price_uh"
+    asked: list[list[str]] = []
+
+    class Noting(Snapshot):
+        """Columns that note which of them are asked for."""
+
+        def numbers(self, column: str) -> Numbers:
+            asked[-1].append(column)
+            return super().numbers(column)
+
+    def columns_asked() -> set[str]:
+        asked.append([])
+        seen = index.snapshot(query.columns)
+        query.among(Noting(*(getattr(seen, one.name) for one in members(seen))), np.ones(2, dtype=np.bool_), NOW_MS)
+        return set(asked[-1])
+
+    every = columns_asked()
+    again = [columns_asked(), columns_asked()]
+    index.changed(gpu_node(2), gpu_node(2, price_uh=3))
+    changed = [columns_asked() for _ in range(3)]
+
+    assert every == {measured, price, "gpus"}
+    assert again == [every, {measured}]
+    assert changed == [{measured, price}, {measured, price}, {measured}]
 
 
 @settings(max_examples=150, deadline=LONGEST_MS)
