@@ -8,6 +8,7 @@ again what the database holds.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -128,6 +129,7 @@ class Writer(Generic[C]):
             StoreError: the file is damaged, or the rules start from what it does not hold; the writer must not go on.
         """
         self._apply_waiting()
+        os.sched_yield()  # a round takes milliseconds: whoever waits for this core to answer a reader goes first
         now = self._clock.now()
         ticks = now.mono_ms >= self._next_tick_ms
         more = self._own_work(now, ticks=ticks)
