@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ from tests.soak.field import Field
 FIRST_NAMESPACE = 100
 #: of the server; of a node, which keeps 256 MiB free of whatever jobs want
 DISK_MIB, NODE_DISK_MIB = 256, 384
+#: lines of an agent that ended by itself
+LAST_WORDS = 3
 LOOK_S = 0.2
 ASK_S = 2.0
 TICKS, TICK_S = 50, 0.5
@@ -100,6 +103,9 @@ class Storm:
         for node in self.fleet.nodes:
             if node.name not in self.where.struck and node.process is not None and node.process.poll() is not None:
                 self.restarted += 1
+                words = (self.fleet.folder / f"{node.name}.log").read_text(errors="replace").splitlines()[-LAST_WORDS:]
+                told = [f"{node.name} ended by itself ({node.process.poll()})", *words]
+                sys.stderr.write("\n  ".join(told) + "\n")
                 self.fleet.start_agent(node)
         if "server" in self.where.struck:
             return
